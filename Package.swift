@@ -1,0 +1,155 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The house, bottom up. A target may import only what stands in its `dependencies`; `scripts/imports`
+// checks the sources against this table, and the build refuses an import that is not declared.
+let package = Package(
+    name: "fanfare",
+    products: [
+        .library(name: "FanfareClient", targets: ["FanfareModel", "FanfareClient"]),
+        .library(name: "FanfareWorker", targets: ["FanfareWorker"]),
+        .executable(name: "fanfare-broker", targets: ["fanfare-broker"]),
+        .executable(name: "fanfare-worker", targets: ["fanfare-worker"]),
+        .executable(name: "fanfare", targets: ["fanfare"]),
+        .executable(name: "fanfare-bench", targets: ["fanfare-bench"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+    ],
+    targets: [
+        // Plain values and every limit. Imports nothing.
+        .target(name: "FanfareModel"),
+        // The broker as a pure state machine: time is an argument, effects are the result.
+        .target(name: "FanfareCore", dependencies: ["FanfareModel", .collections]),
+        // Debian's libmsgpack-dev (4.0): headers in /usr/include, library msgpackc.
+        .systemLibrary(name: "CMsgpack", pkgConfig: "msgpack", providers: [.apt(["libmsgpack-dev"])]),
+        // Bytes <-> values. No sockets.
+        .target(name: "FanfareProtocol", dependencies: ["FanfareModel", "CMsgpack"]),
+        // Listening, dialling, one frame handler, the gathered write path.
+        .target(name: "FanfareTransport", dependencies: ["FanfareModel", "FanfareProtocol", .nio, .nioPosix]),
+        // Logging, configuration files, health, metrics text and lifecycle: what the executables share.
+        .target(
+            name: "FanfareOps",
+            dependencies: ["FanfareModel", .nio, .nioPosix, .nioHTTP1, .logging, .lifecycle, .yams]
+        ),
+        // The loop that owns the core.
+        .target(
+            name: "FanfareBroker",
+            dependencies: [
+                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix, .logging,
+            ]
+        ),
+        // The channel layer for Swift programs, over a broker or over a core in this process.
+        .target(
+            name: "FanfareClient",
+            dependencies: [
+                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .collections, .nio, .nioPosix,
+                .logging,
+            ]
+        ),
+        // WebSockets on top of the client.
+        .target(
+            name: "FanfareWorker",
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", .nio, .nioPosix, .nioHTTP1,
+                .nioWebSocket,
+                .logging,
+            ],
+            resources: [.embedInCode("Pages")]
+        ),
+        .executableTarget(
+            name: "fanfare-broker",
+            dependencies: [
+                "FanfareModel", "FanfareTransport", "FanfareBroker", "FanfareOps", .arguments, .lifecycle, .logging,
+                .nio, .nioPosix,
+            ]
+        ),
+        .executableTarget(
+            name: "fanfare-worker",
+            dependencies: [
+                "FanfareModel", "FanfareTransport", "FanfareClient", "FanfareWorker", "FanfareOps", .arguments,
+                .lifecycle, .logging,
+                .nio, .nioPosix,
+            ]
+        ),
+        .executableTarget(
+            name: "fanfare",
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "FanfareOps", .arguments, .nio,
+                .nioPosix,
+            ]
+        ),
+        // Load generator and referee.
+        .executableTarget(
+            name: "fanfare-bench",
+            dependencies: [
+                "FanfareModel", "FanfareTransport", "FanfareClient", .arguments, .logging, .nio, .nioPosix,
+            ]
+        ),
+        .testTarget(name: "FanfareModelTests", dependencies: ["FanfareModel"]),
+        .testTarget(name: "FanfareCoreTests", dependencies: ["FanfareModel", "FanfareCore"]),
+        .testTarget(name: "FanfareProtocolTests", dependencies: ["FanfareModel", "FanfareProtocol", "CMsgpack"]),
+        .testTarget(
+            name: "FanfareTransportTests",
+            dependencies: ["FanfareModel", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix]
+        ),
+        .testTarget(
+            name: "FanfareBrokerTests",
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", .logging, .nio, .nioPosix,
+            ]
+        ),
+        .testTarget(
+            name: "FanfareClientTests",
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", "FanfareClient", .logging, .nio,
+                .nioPosix,
+            ]
+        ),
+        .testTarget(
+            name: "FanfareWorkerTests",
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", "FanfareClient",
+                "FanfareWorker", .logging,
+                .nio, .nioPosix, .nioHTTP1, .nioWebSocket, .nioEmbedded,
+            ]
+        ),
+        .testTarget(
+            name: "FanfareOpsTests",
+            dependencies: ["FanfareModel", "FanfareOps", .logging, .nio, .nioPosix, .nioHTTP1]
+        ),
+        .testTarget(
+            name: "FanfareCommandTests",
+            dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "fanfare", .arguments]
+        ),
+    ]
+)
+
+extension Target.Dependency {
+    static var nio: Self { .product(name: "NIOCore", package: "swift-nio") }
+    static var nioPosix: Self { .product(name: "NIOPosix", package: "swift-nio") }
+    static var nioHTTP1: Self { .product(name: "NIOHTTP1", package: "swift-nio") }
+    static var nioWebSocket: Self { .product(name: "NIOWebSocket", package: "swift-nio") }
+    static var nioEmbedded: Self { .product(name: "NIOEmbedded", package: "swift-nio") }
+    static var collections: Self { .product(name: "DequeModule", package: "swift-collections") }
+    static var arguments: Self { .product(name: "ArgumentParser", package: "swift-argument-parser") }
+    static var logging: Self { .product(name: "Logging", package: "swift-log") }
+    static var lifecycle: Self { .product(name: "ServiceLifecycle", package: "swift-service-lifecycle") }
+    static var yams: Self { .product(name: "Yams", package: "Yams") }
+}
+
+for target in package.targets where [.executable, .test, .regular].contains(target.type) {
+    target.swiftSettings =
+        (target.swiftSettings ?? []) + [
+            .swiftLanguageMode(.v6),
+            .enableUpcomingFeature("ExistentialAny"),
+            .enableUpcomingFeature("MemberImportVisibility"),
+            .enableUpcomingFeature("InternalImportsByDefault"),
+            .treatAllWarnings(as: .error),
+        ]
+}

@@ -1,0 +1,94 @@
+/// Every bound of Fanfare, in one place, with the reason for its default.
+///
+/// A bound is a promise: what happens when it is reached is written beside it, and the broker counts it.
+/// `0` never means "unlimited" here; a limit that does not exist is not in this list.
+package struct Limits: Sendable, Equatable {
+    // MARK: The wire
+
+    /// Bytes of one frame after its length prefix. More: `frame_too_large`, and the connection closes.
+    /// Room for the largest body and the longest names around it.
+    package var frameBytes = 2 * 1_048_576 + 65_536
+    /// Bytes of a frame before `WELCOME`. A hello is small; a stranger gets little memory.
+    package var helloFrameBytes = 4_096
+    /// Bytes of one message body. More: `message_too_large`. The specification asks for at least 1 MiB.
+    package var bodyBytes = 2 * 1_048_576
+    /// Containers inside containers. Deeper: `malformed_frame`.
+    package var nesting = 16
+    /// Elements (scalars, containers, keys) in one frame or message. More: `malformed_frame`.
+    package var elements = 262_144
+    /// Names in one membership, open, close or report request. More: `too_many_names`.
+    package var namesPerFrame = 4_096
+    /// Bytes of the text of an error, a reason or an attribute value. Longer texts are cut.
+    package var textBytes = 256
+    /// Entries of a hello's or a channel's attributes.
+    package var attributes = 16
+
+    // MARK: Names
+
+    /// Bytes of a channel, group or namespace name. Channels asks for "length < 100".
+    package var nameBytes = 99
+    /// Bytes of a node: the part of a process channel between the last `.` and the `!`.
+    package var nodeBytes = 40
+
+    // MARK: Channels and groups
+
+    /// Unread messages a channel holds unless the session's policy says otherwise.
+    package var capacityDefault = 100
+    /// The most a session's policy may ask for.
+    package var capacityMaximum = 1_000_000
+    /// Body bytes waiting in one channel. More: `channel_full`, reason `bytes`.
+    package var channelBytes = 64 * 1_048_576
+    /// Body bytes waiting in all channels. More: `channel_full`, reason `memory`.
+    package var queuedBytes = 1_024 * 1_048_576
+    /// Channels the broker knows at once. More: `limit_reached`.
+    package var channels = 4_000_000
+    /// Groups the broker knows at once. More: `limit_reached`.
+    package var groups = 4_000_000
+    /// Groups one channel may be in. More: `limit_reached`. Bounds the cost of closing a channel.
+    package var groupsPerChannel = 4_096
+    /// Members of one group without a live owner: each costs a queue operation per group send.
+    package var unownedMembersPerGroup = 100_000
+    /// Messages live this long unless the policy or the call says otherwise.
+    package var expiryDefault = Milliseconds(60_000)
+    /// The longest life a policy or call may ask for. Longer is cut to this.
+    package var expiryMaximum = Milliseconds(86_400_000)
+    /// Memberships without a live owner live this long after the last add.
+    package var groupExpiryDefault = Milliseconds(86_400_000)
+    /// The longest group expiry a policy may ask for. Longer is cut to this.
+    package var groupExpiryMaximum = Milliseconds(31_536_000_000)
+    /// Glob overrides in one session's policy.
+    package var capacityPatterns = 64
+
+    // MARK: Sessions
+
+    /// Sessions at once. More: `limit_reached`, and the connection closes.
+    package var sessions = 65_536
+    /// Connections that have not said hello yet. More: the newest is closed.
+    package var strangers = 1_024
+    /// A hello must arrive within this time of the connection.
+    package var helloWithin = Milliseconds(2_000)
+    /// A silent peer is sent a `PING` after this.
+    package var pingAfter = Milliseconds(15_000)
+    /// A peer silent for this long is gone.
+    package var silenceMaximum = Milliseconds(45_000)
+    /// Waiting receives of one session. More: `limit_reached`.
+    package var receivesPerSession = 65_536
+    /// Tails of the whole broker. More: `limit_reached`.
+    package var tails = 64
+    /// Bytes waiting for one connection. More: the connection closes with `link_overflow`.
+    package var linkBytes = 64 * 1_048_576
+    /// How long a flush or an outcome waits for the owners it asked.
+    package var collectWithin = Milliseconds(2_000)
+    /// Flushes and outcomes waiting for owners. More: `limit_reached`.
+    package var collections = 65_536
+
+    // MARK: Inspection
+
+    /// Rows one inspection looks at before it stops and answers `partial`.
+    package var rowsScanned = 250_000
+    /// Rows one inspection returns.
+    package var rowsReturned = 1_000
+
+    /// The documented defaults.
+    package init() {}
+}

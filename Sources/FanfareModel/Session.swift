@@ -1,0 +1,152 @@
+/// One accepted connection, numbered by the broker, never reused within an epoch.
+package struct SessionID: Sendable, Hashable, Comparable {
+    package let value: UInt64
+
+    package init(_ value: UInt64) {
+        self.value = value
+    }
+
+    package static func < (left: SessionID, right: SessionID) -> Bool {
+        left.value < right.value
+    }
+}
+
+/// What a session may do. Tokens are per role; without tokens the role is what the hello says.
+package enum Role: String, Sendable, CaseIterable {
+    /// Sends only: `SEND`, `GROUP_SEND`.
+    case publish
+    /// A full channel layer: everything but `INSPECT`, `TAIL` and `ADMIN`.
+    case worker
+    /// Looks: `INSPECT`, `TAIL`.
+    case inspect
+    /// Everything.
+    case admin
+}
+
+/// Whose messages count together against a capacity.
+package enum CapacityScope: String, Sendable {
+    /// Each full channel name by itself: one slow socket never costs its neighbours.
+    case channel
+    /// Everything before and including `!` together, as the specification words it.
+    case process
+}
+
+/// The rules a session's sends and memberships follow. The broker's limits cap each of them.
+package struct Policy: Sendable, Equatable {
+    /// Unread messages a channel holds when no pattern matches it.
+    package var capacity: Int
+    /// Overrides by channel name; the first match wins.
+    package var channelCapacity: [ChannelCapacity] = []
+    package var capacityScope = CapacityScope.channel
+    /// How long a message lives unread.
+    package var expiry: Milliseconds
+    /// How long a membership without a live owner lives after its last add.
+    package var groupExpiry: Milliseconds
+    /// Whether ``groupExpiry`` also ends memberships whose owner lives: the specification's literal rule.
+    package var groupExpiryIsLiteral = false
+
+    package struct ChannelCapacity: Sendable, Equatable {
+        package var pattern: Glob
+        package var capacity: Int
+
+        package init(pattern: Glob, capacity: Int) {
+            self.pattern = pattern
+            self.capacity = capacity
+        }
+    }
+
+    /// The broker's defaults.
+    package init(_ limits: Limits) {
+        capacity = limits.capacityDefault
+        expiry = limits.expiryDefault
+        groupExpiry = limits.groupExpiryDefault
+    }
+
+    /// The capacity of `channel` under this policy.
+    package func capacity(of channel: String) -> Int {
+        channelCapacity.first { $0.pattern.matches(channel) }?.capacity ?? capacity
+    }
+
+    /// This policy with every value brought within `limits`.
+    package func capped(by limits: Limits) -> Policy {
+        var capped = self
+        capped.capacity = min(max(capacity, 1), limits.capacityMaximum)
+        capped.channelCapacity = channelCapacity.prefix(limits.capacityPatterns).map {
+            ChannelCapacity(pattern: $0.pattern, capacity: min(max($0.capacity, 1), limits.capacityMaximum))
+        }
+        capped.expiry = min(expiry, limits.expiryMaximum)
+        capped.groupExpiry = min(groupExpiry, limits.groupExpiryMaximum)
+        return capped
+    }
+}
+
+/// The first frame of a connection: who the peer is and what rules it wants.
+package struct Hello: Sendable, Equatable {
+    /// The version of the protocol the peer speaks.
+    package var protocolVersion: Int
+    /// Program and version, such as `fanfare-worker/0.1.0`.
+    package var client: String
+    /// A name people recognise in listings. May repeat.
+    package var name: String
+    package var role: Role
+    package var namespace = Protocol.namespaceDefault
+    /// The node of the process channels this session owns, or `nil` if it owns none.
+    package var node: String?
+    package var policy: Policy
+    /// Facts for listings: `pid`, `host`, `listen`.
+    package var attributes: [String: String] = [:]
+    package var token: String?
+
+    package init(
+        protocolVersion: Int = Protocol.version,
+        client: String,
+        name: String,
+        role: Role,
+        policy: Policy
+    ) {
+        self.protocolVersion = protocolVersion
+        self.client = client
+        self.name = name
+        self.role = role
+        self.policy = policy
+    }
+}
+
+/// The broker's answer to a hello.
+package struct Welcome: Sendable, Equatable {
+    package var protocolVersion: Int
+    package var session: SessionID
+    /// Changes whenever the broker has forgotten what it knew: register again.
+    package var epoch: UInt64
+    /// Program and version of the broker.
+    package var broker: String
+    package var capabilities: [String]
+    package var policy: Policy
+    package var frameBytes: Int
+    package var bodyBytes: Int
+    package var namesPerFrame: Int
+    package var pingAfter: Milliseconds
+    package var silenceMaximum: Milliseconds
+
+    package init(session: SessionID, epoch: UInt64, broker: String, policy: Policy, limits: Limits) {
+        protocolVersion = Protocol.version
+        self.session = session
+        self.epoch = epoch
+        self.broker = broker
+        capabilities = Protocol.capabilities
+        self.policy = policy
+        frameBytes = limits.frameBytes
+        bodyBytes = limits.bodyBytes
+        namesPerFrame = limits.namesPerFrame
+        pingAfter = limits.pingAfter
+        silenceMaximum = limits.silenceMaximum
+    }
+}
+
+/// Constants of the protocol itself.
+package enum Protocol {
+    package static let version = 1
+    package static let namespaceDefault = "default"
+    /// What this build offers beyond the core of version 1; see `proto/PROTOCOL.md`, section 3.
+    package static let capabilities = ["inspect", "tail", "outcome"]
+}
