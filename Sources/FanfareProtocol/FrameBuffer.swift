@@ -1,0 +1,68 @@
+package import FanfareModel
+
+/// Encoded frames waiting to be written: one growable region per connection.
+///
+/// Frames leave in the order they were appended. The buffer has no bound of its own: whoever fills it compares
+/// ``count`` with ``Limits/linkBytes``. Not Sendable; it lives on its connection's loop.
+package final class FrameBuffer {
+    // Behind a pointer so that msgpack-c's callback reaches it without touching this object.
+    private let region: UnsafeMutablePointer<ByteRegion>
+
+    package init() {
+        region = .allocate(capacity: 1)
+        region.initialize(to: ByteRegion())
+    }
+
+    deinit {
+        region.pointee.deallocate()
+        region.deinitialize(count: 1)
+        region.deallocate()
+    }
+
+    /// Bytes appended and not yet consumed.
+    package var count: Int { region.pointee.count }
+
+    /// Appends one frame from the broker: length and payload.
+    package func append(_ reply: Reply) {
+        appendFrame { $0.write(reply) }
+    }
+
+    /// Appends one frame from a client: length and payload.
+    package func append(_ request: Request) {
+        appendFrame { $0.write(request) }
+    }
+
+    /// Appends bytes that are whole frames already: encode once, append to each receiver.
+    package func append(copying bytes: UnsafeRawBufferPointer) {
+        guard let start = bytes.baseAddress else { return }
+        region.pointee.append(start, bytes.count)
+    }
+
+    /// Lends the bytes not yet consumed. The pointer is valid only during the call; do not append inside it.
+    package func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
+        try body(region.pointee.bytes)
+    }
+
+    /// Drops bytes that have been written from the front.
+    ///
+    /// An empty buffer reuses its memory, and gives it back down to 64 KiB.
+    ///
+    /// - Parameter count: Bytes, at most ``count``.
+    package func consume(_ count: Int) {
+        region.pointee.consume(count)
+    }
+
+    /// Drops everything.
+    package func removeAll() {
+        region.pointee.consume(region.pointee.count)
+    }
+
+    private func appendFrame(_ write: (inout MessagePackWriter) -> Void) {
+        let start = region.pointee.count
+        Swift.withUnsafeBytes(of: UInt32(0)) { region.pointee.append($0.baseAddress.unsafelyUnwrapped, 4) }
+        var writer = MessagePackWriter(region)
+        write(&writer)
+        // Bodies, names and lists are bounded far below 4 GiB before they get here.
+        region.pointee.overwrite(UInt32(region.pointee.count - start - 4), at: start)
+    }
+}
