@@ -1,0 +1,73 @@
+import FanfareModel
+
+// What only the owner of process channels asks: REPORT, OPEN_CHANNELS, CLOSE_CHANNELS.
+extension Core {
+    mutating func apply(_ report: Report, _ session: SessionSlot) -> Answer {
+        // Until the owner has answered a flush, its reports speak of messages that no longer exist.
+        guard sessions[session].flushing == nil else { return .silence }
+        let namespace = sessions[session].namespace
+        for entry in report.taken {
+            guard let channel = owned(entry.channel, by: session, in: namespace) else { continue }
+            take(entry.taken, from: channel)
+            hold(entry.held, in: channel)
+            removeIfIdle(channel)
+        }
+        for entry in report.dropped {
+            guard Names.isChannel(entry.channel, limits), owner(of: entry.channel, in: namespace) == session else {
+                continue
+            }
+            if let channel = namespaces[namespace].channels[entry.channel] { channels[channel].drops &+= entry.count }
+            drop(entry.count, entry.reason, channel: entry.channel, namespaces[namespace].name)
+        }
+        return .silence
+    }
+
+    private func owned(_ name: String, by session: SessionSlot, in namespace: NamespaceSlot) -> ChannelSlot? {
+        guard let channel = namespaces[namespace].channels[name], channels[channel].owner == session else { return nil }
+        return channel
+    }
+
+    mutating func openChannels(
+        _ opened: [OpenedChannel],
+        _ session: SessionSlot,
+        _ now: Instant
+    ) throws(Failure) -> Answer {
+        let namespace = sessions[session].namespace
+        for channel in opened { try checkOwned(channel.name, by: session, in: namespace) }
+        try checkRoom(forChannels: opened.map(\.name), in: namespace)
+        for entry in opened {
+            let channel = try channelSlot(entry.name, in: namespace, now)
+            channels[channel].isDeclared = true
+            channels[channel].attributes = entry.attributes
+        }
+        return .acknowledge
+    }
+
+    mutating func closeChannels(_ names: [String], _ session: SessionSlot) throws(Failure) -> Answer {
+        let namespace = sessions[session].namespace
+        for name in names { try checkOwned(name, by: session, in: namespace) }
+        for name in names {
+            if let channel = owned(name, by: session, in: namespace) { forget(channel) }
+        }
+        return .acknowledge
+    }
+
+    private func checkOwned(_ name: String, by session: SessionSlot, in namespace: NamespaceSlot) throws(Failure) {
+        try checkChannelName(name)
+        guard owner(of: name, in: namespace) == session else {
+            throw Failure(.notOwner, "\"\(name)\" does not carry this session's node")
+        }
+    }
+
+    /// Refuses a request that would make more channels than there may be, before it has made any.
+    func checkRoom(forChannels names: [String], in namespace: NamespaceSlot) throws(Failure) {
+        guard channels.count + names.count > limits.channels else { return }
+        let missing = Set(names.filter { namespaces[namespace].channels[$0] == nil })
+        if channels.count + missing.count > limits.channels {
+            throw Failure(
+                .limitReached,
+                "the broker knows \(channels.count) channels, its limit \"channels\" is \(limits.channels)"
+            )
+        }
+    }
+}

@@ -1,0 +1,140 @@
+import DequeModule
+package import FanfareModel
+
+extension Core {
+    /// Accepts a hello: the first effect is the session's `WELCOME`; then it gets what waited for its node.
+    ///
+    /// - Throws: `unsupported_protocol`, `bad_hello`, `node_taken` or `limit_reached`; nothing has changed then.
+    package mutating func open(
+        _ hello: Hello,
+        now: Instant,
+        into effects: inout Effects
+    ) throws(Failure) -> SessionID {
+        advance(to: now, into: &effects)
+        try check(hello)
+        lastSession += 1
+        let id = SessionID(lastSession)
+        let namespace = namespaceSlot(hello.namespace)
+        let policy = hello.policy.capped(by: limits)
+        let slot = sessions.insert(
+            Session(id: id, hello: hello, policy: policy, namespace: namespace, openedAt: now)
+        )
+        sessionSlots[id] = slot
+        namespaces[namespace].sessions += 1
+        let welcome = Welcome(session: id, epoch: epoch, broker: broker, policy: policy, limits: limits)
+        effects.reply(.welcome(welcome), to: id)
+        if let node = hello.node {
+            namespaces[namespace].owners[node] = slot
+            adopt(node, in: namespace, by: slot, now, &effects)
+        }
+        return id
+    }
+
+    /// Ends a session whose connection is gone: its channels and memberships go with it, at once.
+    package mutating func close(_ session: SessionID, now: Instant, into effects: inout Effects) {
+        advance(to: now, into: &effects)
+        guard let slot = sessionSlots.removeValue(forKey: session) else { return }
+        let receives = sessions[slot].receives.sorted { $0.key < $1.key }
+        sessions[slot].receives.removeAll()
+        for receive in receives { leave(receive.value) }
+        for id in sessions[slot].tails { removeTail(id, of: slot) }
+        // By name, so that which channel goes first does not depend on hashing.
+        for channel in sessions[slot].channels.sorted(by: { channels[$0].name < channels[$1].name }) {
+            forget(channel)
+        }
+        forsake(collectionsOf: slot, &effects)
+        let namespace = sessions[slot].namespace
+        if let node = sessions[slot].hello.node { namespaces[namespace].owners.removeValue(forKey: node) }
+        namespaces[namespace].sessions -= 1
+        sessions.remove(slot)
+        removeIfIdle(namespace)
+    }
+
+    private func check(_ hello: Hello) throws(Failure) {
+        guard hello.protocolVersion == Protocol.version else {
+            throw Failure(
+                .unsupportedProtocol,
+                "protocol \(hello.protocolVersion) is not spoken here; this broker speaks \(Protocol.version)"
+            )
+        }
+        guard !hello.client.isEmpty, !hello.name.isEmpty else {
+            throw Failure(.badHello, "HELLO needs a client and a name that are not empty")
+        }
+        guard Names.isGroup(hello.namespace, limits) else {
+            throw Failure(.badHello, "the namespace \"\(hello.namespace)\" is no valid name")
+        }
+        if let node = hello.node {
+            guard Names.isNode(node, limits) else { throw Failure(.badHello, "the node \"\(node)\" is no valid name") }
+            if let space = namespaceSlots[hello.namespace], let owner = namespaces[space].owners[node] {
+                throw Failure(.nodeTaken, "the node \"\(node)\" belongs to session \(sessions[owner].id.value)")
+            }
+        }
+        guard sessions.count < limits.sessions else {
+            throw Failure(.limitReached, "the broker holds \(limits.sessions) sessions, its limit \"sessions\"")
+        }
+    }
+
+    /// Gives the new owner of `node` what waited for it: memberships first, so that the client can route, then messages.
+    private mutating func adopt(
+        _ node: String,
+        in namespace: NamespaceSlot,
+        by session: SessionSlot,
+        _ now: Instant,
+        _ effects: inout Effects
+    ) {
+        guard let adopted = namespaces[namespace].unowned.removeValue(forKey: node) else { return }
+        var notices: [(group: GroupSlot, names: [String])] = []
+        for channel in adopted {
+            channels[channel].owner = session
+            sessions[session].channels.insert(channel)
+            for group in channels[channel].groups {
+                handOver(channel, in: group, to: session)
+                let name = channels[channel].name
+                if let index = notices.firstIndex(where: { $0.group == group }) {
+                    notices[index].names.append(name)
+                } else {
+                    notices.append((group, [name]))
+                }
+            }
+        }
+        let id = sessions[session].id
+        for notice in notices {
+            for start in stride(from: 0, to: notice.names.count, by: limits.namesPerFrame) {
+                let names = Array(notice.names[start..<min(start + limits.namesPerFrame, notice.names.count)])
+                effects.reply(.members(group: groups[notice.group].name, added: names, removed: []), to: id)
+            }
+        }
+        for channel in adopted {
+            deadlines.remove(.queue(channel))
+            let queue = channels[channel].queue
+            emptyQueue(of: channel)
+            for message in queue {
+                push(message.body, until: message.deadline, to: channel, session, now, &effects)
+            }
+            removeIfIdle(channel)
+        }
+    }
+
+    private mutating func handOver(_ channel: ChannelSlot, in group: GroupSlot, to session: SessionSlot) {
+        guard var membership = groups[group].unowned.remove(channel) else { return }
+        if !membership.isLiteral {
+            membership.deadline = nil
+            deadlines.remove(.membership(group, channel))
+        }
+        insert(channel, membership, into: group, owner: session)
+        sessions[session].memberships += 1
+    }
+
+    mutating func namespaceSlot(_ name: String) -> NamespaceSlot {
+        if let slot = namespaceSlots[name] { return slot }
+        let slot = namespaces.insert(Namespace(name: name))
+        namespaceSlots[name] = slot
+        return slot
+    }
+
+    mutating func removeIfIdle(_ namespace: NamespaceSlot) {
+        guard namespaces[namespace].isIdle else { return }
+        namespaceSlots.removeValue(forKey: namespaces[namespace].name)
+        namespaces.remove(namespace)
+    }
+}

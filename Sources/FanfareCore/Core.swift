@@ -1,0 +1,162 @@
+package import FanfareModel
+
+/// The broker as a pure state machine: who exists, what waits where, who gets what.
+///
+/// No clock, no randomness, no I/O: time is an argument, what must happen is the result, so the same calls
+/// always give the same effects. Every entry point first lets time pass: nothing whose deadline has come is
+/// seen by anything that follows.
+///
+/// `open` → `apply`* → `close` is the life of a session. Between calls the shell arms one timer for
+/// ``nextDeadline`` and calls `advance`.
+package struct Core {
+    package let limits: Limits
+    let epoch: UInt64
+    let broker: String
+
+    var sessionSlots: [SessionID: SessionSlot] = [:]
+    var sessions = Slab<Session>()
+    var namespaceSlots: [String: NamespaceSlot] = [:]
+    var namespaces = Slab<Namespace>()
+    var channels = Slab<Channel>()
+    var groups = Slab<Group>()
+    var deadlines = DeadlineHeap<Due>()
+    var collections: [UInt64: Collection] = [:]
+    var tails: [Tail] = []
+
+    var queuedMessages = 0
+    var queuedBytes = 0
+    var memberships = 0
+    var receives = 0
+    var lastSession: UInt64 = 0
+    var lastOrder: UInt64 = 0
+    var lastTicket: UInt64 = 0
+    var lastToken: UInt64 = 0
+    /// What has been done so far.
+    package internal(set) var counters = Counters()
+    var dropLog = DropLog()
+    /// What the shell knows; it sets this before it passes on an `INSPECT`.
+    package var observed = Observed()
+
+    /// What a deadline is about.
+    enum Due: Hashable {
+        case queue(ChannelSlot)
+        case membership(GroupSlot, ChannelSlot)
+        case collection(UInt64)
+    }
+
+    /// How a request is answered once it has been carried out.
+    enum Answer {
+        case acknowledge
+        case result(MessageValue)
+        /// By itself, later, or never.
+        case silence
+    }
+
+    /// - Parameters:
+    ///   - limits: Every bound.
+    ///   - epoch: Tells this start of the broker from every other; clients register again when it changes.
+    ///   - broker: Program and version, for the welcome.
+    package init(limits: Limits, epoch: UInt64, broker: String) {
+        self.limits = limits
+        self.epoch = epoch
+        self.broker = broker
+    }
+
+    /// When `advance` has something to do next.
+    package var nextDeadline: Instant? { deadlines.earliest }
+
+    /// Lets everything whose time has come end: messages, memberships, waits for owners.
+    package mutating func advance(to now: Instant, into effects: inout Effects) {
+        while let due = deadlines.popDue(now) {
+            switch due {
+            case .queue(let channel): expireMessages(of: channel, now, &effects)
+            case .membership(let group, let channel): expireMembership(of: channel, in: group, &effects)
+            case .collection(let token): settle(token, isPartial: true, &effects)
+            }
+        }
+    }
+
+    /// Carries out one request of a live session; requests of a session that is gone are ignored.
+    package mutating func apply(
+        _ request: Request,
+        from session: SessionID,
+        now: Instant,
+        into effects: inout Effects
+    ) {
+        advance(to: now, into: &effects)
+        guard let slot = sessionSlots[session] else { return }
+        do throws(Failure) {
+            try permit(request, to: sessions[slot].hello.role)
+            switch try perform(request, slot, now, &effects) {
+            case .acknowledge: if let id = request.id { effects.reply(.ack(id), to: session) }
+            case .result(let value): if let id = request.id { effects.reply(.result(id, value), to: session) }
+            case .silence: break
+            }
+        } catch {
+            // A drop is counted; only who asked for an answer hears of it. Anything else is the client's mistake.
+            let isDrop = error.code == .channelFull || error.code == .messageTooLarge
+            if !isDrop || request.id != nil { effects.reply(.error(request.id, error), to: session) }
+        }
+    }
+
+    private mutating func perform(
+        _ request: Request,
+        _ session: SessionSlot,
+        _ now: Instant,
+        _ effects: inout Effects
+    ) throws(Failure) -> Answer {
+        switch request {
+        case .hello:
+            throw Failure(.helloRepeated, "this connection has said hello; open another one for another session")
+        case .ping(let id):
+            effects.reply(.pong(id), to: sessions[session].id)
+            return .silence
+        case .pong: return .silence
+        case .goodbye:
+            let id = sessions[session].id
+            close(id, now: now, into: &effects)
+            effects.close(id, nil)
+            return .silence
+        case .send(_, let channel, let body, let options):
+            return try send(body, to: channel, options, from: session, now, &effects)
+        case .receive(let id, let channel, let count):
+            return try receive(id, channel, count, session, now, &effects)
+        case .cancel(_, let target): return cancel(target, session)
+        case .giveBack(_, let channel, let message):
+            return try giveBack(message, to: channel, session, now, &effects)
+        case .report(let report): return apply(report, session)
+        case .openChannels(_, let opened): return try openChannels(opened, session, now)
+        case .closeChannels(_, let names): return try closeChannels(names, session)
+        case .groupAdd(let id, let group, let names, let expiry):
+            return try groupAdd(names, to: group, expiry, notifies: id == nil, session, now, &effects)
+        case .groupDiscard(let id, let group, let names):
+            return try groupDiscard(names, from: group, notifies: id == nil, session, &effects)
+        case .groupSend(let id, let group, let body, let options):
+            return try groupSend(id, body, to: group, options, from: session, now, &effects)
+        case .outcome(let token, let accepted, let dropped):
+            return outcome(token, accepted, dropped, session, &effects)
+        case .flush(let id): return try flush(id, session, now, &effects)
+        case .inspect(_, let query): return .result(try inspect(query, now: now))
+        case .tail(let id, let query): return try tail(id, query, session)
+        case .admin(_, let command, _):
+            throw Failure(.notOffered, "ADMIN \"\(command)\" is specified, but this broker does not offer it")
+        }
+    }
+
+    private func permit(_ request: Request, to role: Role) throws(Failure) {
+        let isPermitted =
+            switch request {
+            case .hello, .ping, .pong, .goodbye, .cancel: true
+            case .inspect, .tail: role == .inspect || role == .admin
+            case .admin: role == .admin
+            case .send, .groupSend: role != .inspect
+            default: role == .worker || role == .admin
+            }
+        if !isPermitted {
+            throw Failure(
+                .forbidden,
+                "the role \"\(role.rawValue)\" may not do this; see proto/PROTOCOL.md, section 3.4"
+            )
+        }
+    }
+}

@@ -1,0 +1,24 @@
+package import FanfareModel
+
+/// What the core has done since it started. Only ever grows.
+package struct Counters: Sendable, Equatable {
+    /// Messages asked to be sent to a channel.
+    package internal(set) var sends: UInt64 = 0
+    /// Messages asked to be sent to a group.
+    package internal(set) var groupSends: UInt64 = 0
+    /// Frames a group send cost: one for each process that owns members.
+    package internal(set) var groupDeliverFrames: UInt64 = 0
+    /// Messages pushed to owners of process channels.
+    package internal(set) var delivers: UInt64 = 0
+    /// Messages handed to waiting receives.
+    package internal(set) var handOuts: UInt64 = 0
+    private var drops = [UInt64](repeating: 0, count: DropReason.allCases.count + 1)
+
+    package init() {}
+
+    /// Messages that reached fewer readers than they were sent to, by reason.
+    package internal(set) subscript(drop reason: DropReason) -> UInt64 {
+        get { drops[Int(reason.rawValue)] }
+        set { drops[Int(reason.rawValue)] = newValue }
+    }
+}
