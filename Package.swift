@@ -79,10 +79,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "fanfare",
-            dependencies: [
-                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "FanfareOps", .arguments, .nio,
-                .nioPosix,
-            ]
+            dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "FanfareOps", .arguments, .logging]
         ),
         // Load generator and referee.
         .executableTarget(
@@ -121,7 +118,10 @@ let package = Package(
         ),
         .testTarget(
             name: "FanfareOpsTests",
-            dependencies: ["FanfareModel", "FanfareOps", .logging, .nio, .nioPosix, .nioHTTP1]
+            dependencies: [
+                "FanfareModel", "FanfareOps", "FanfareWorker", "fanfare-broker", "fanfare-worker", .logging, .nio,
+                .nioPosix,
+            ]
         ),
         .testTarget(
             name: "FanfareCommandTests",

@@ -35,8 +35,8 @@ struct Page<Reference> {
     init(_ query: InspectionQuery, columns: [Column<Reference>], limits: Limits) throws(Failure) {
         self.query = query
         self.limits = limits
-        guard (1...limits.rowsReturned).contains(query.limit) else {
-            throw Failure(.badRequest, "INSPECT: limit is \(query.limit), it must be 1 to \(limits.rowsReturned)")
+        guard (1...1_000).contains(query.limit) else {
+            throw Failure(.badRequest, "INSPECT: limit is \(query.limit), it must be 1 to 1000")
         }
         guard let column = query.sort.map({ sort in columns.first { $0.name == sort } }) ?? columns[0] else {
             let known = columns.map(\.name).joined(separator: ", ")
@@ -65,7 +65,7 @@ struct Page<Reference> {
             last.map { isBefore($0, (candidate.key, candidate.identity)) } ?? true
         }
         let ordered = remaining.sorted { isBefore(($0.key, $0.identity), ($1.key, $1.identity)) }
-        let page = ordered.prefix(query.limit)
+        let page = ordered.prefix(min(query.limit, limits.rowsReturned))
         var answer: [String: MessageValue] = [
             "rows": .array(page.map { .map(row($0.reference)) }), "total": .count(candidates.count),
         ]

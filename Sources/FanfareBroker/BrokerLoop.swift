@@ -1,0 +1,260 @@
+import FanfareCore
+import FanfareModel
+import FanfareProtocol
+import FanfareTransport
+import Logging
+import NIOCore
+
+/// The loop that owns the core: decodes, applies, runs effects. No decision about channels or groups is made here.
+///
+/// Not Sendable; everything happens on one event loop, so there is nothing to lock.
+final class BrokerLoop {
+    let limits: Limits
+    let reader: FrameReader
+    let turn: WriteTurn
+    private let loop: any EventLoop
+    private let logger: Logger
+    private var core: Core
+    private var effects = Effects()
+    private var peers: [SessionID: Peer] = [:]
+    private var strangers: [ObjectIdentifier: Peer] = [:]
+    /// A fan-out is encoded here once and copied to each connection.
+    private let fanOutFrame = FrameBuffer()
+    private var timer: (deadline: Instant, task: Scheduled<Void>)?
+    private var ended = Observed.Traffic()
+    private var refused: [ErrorCode: UInt64] = [:]
+    private var silenceSweep: Sweep?
+    private let startedAt: Instant
+    private let facts: [String: MessageValue]
+    /// Completed when the last connection has gone, once stopping has begun.
+    private var stopped: EventLoopPromise<Void>?
+
+    /// - Parameter facts: Further entries of `status`, such as the endpoints and the process id.
+    init(loop: any EventLoop, limits: Limits, core: Core, facts: [String: MessageValue], logger: Logger) {
+        self.loop = loop
+        self.limits = limits
+        self.core = core
+        self.facts = facts
+        self.logger = logger
+        reader = FrameReader(limits: limits)
+        turn = WriteTurn(loop: loop)
+        startedAt = Instant(nanoseconds: loop.now.uptimeNanoseconds)
+        silenceSweep = Sweep(loop: loop, every: .seconds(1)) { [unowned self] in sweep() }
+    }
+
+    private var now: Instant { Instant(nanoseconds: loop.now.uptimeNanoseconds) }
+
+    // MARK: Connections
+
+    func arrived(_ peer: Peer) {
+        guard strangers.count < limits.strangers else {
+            let text = "\(limits.strangers) connections have not said hello yet, the limit \"strangers\"; try again"
+            write(.error(nil, Failure(.limitReached, text)), to: peer)
+            return peer.close()
+        }
+        strangers[ObjectIdentifier(peer)] = peer
+    }
+
+    func left(_ peer: Peer) {
+        defer { completeStop() }
+        strangers.removeValue(forKey: ObjectIdentifier(peer))
+        guard let session = peer.session, peers.removeValue(forKey: session) != nil else { return }
+        if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
+        core.close(session, now: now, into: &effects)
+        run()
+        logger.debug("session ended", metadata: ["session": "\(session.value)"])
+    }
+
+    func open(_ hello: Hello, for peer: Peer) throws(Failure) -> SessionID {
+        let session: SessionID
+        do throws(Failure) {
+            session = try core.open(hello, now: now, into: &effects)
+        } catch {
+            // Letting time pass may have had effects on others even though the hello was refused.
+            run()
+            throw error
+        }
+        strangers.removeValue(forKey: ObjectIdentifier(peer))
+        peers[session] = peer
+        run()
+        logger.debug(
+            "session opened",
+            metadata: ["session": "\(session.value)", "name": "\(hello.name)", "client": "\(hello.client)"]
+        )
+        return session
+    }
+
+    func apply(_ request: Request, from session: SessionID) {
+        if case .inspect = request { core.observed = observe() }
+        core.apply(request, from: session, now: now, into: &effects)
+        run()
+    }
+
+    // MARK: Effects
+
+    private func run() {
+        for effect in effects.list {
+            switch effect {
+            case .reply(let reply, let session): if let peer = peers[session] { write(reply, to: peer) }
+            case .fanOut(let reply, let range): fanOut(reply, to: effects.targets[range])
+            case .close(let session, let failure): end(session, failure)
+            }
+        }
+        effects.removeAll()
+        arm()
+    }
+
+    func write(_ reply: Reply, to peer: Peer) {
+        if case .error(_, let failure) = reply { count(refused: failure.code) }
+        peer.connection?.write(reply)
+        checkLink(of: peer)
+    }
+
+    private func fanOut(_ reply: Reply, to sessions: ArraySlice<SessionID>) {
+        fanOutFrame.append(reply)
+        fanOutFrame.withUnsafeBytes { frame in
+            for session in sessions {
+                guard let peer = peers[session] else { continue }
+                peer.connection?.write(encoded: frame)
+                checkLink(of: peer)
+            }
+        }
+        fanOutFrame.removeAll()
+    }
+
+    /// A peer that does not read costs only itself: over the bound its connection goes, and the core counts what it held.
+    private func checkLink(of peer: Peer) {
+        guard let connection = peer.connection, connection.isOpen, connection.pendingBytes > limits.linkBytes else {
+            return
+        }
+        count(refused: .linkOverflow)
+        logger.warning(
+            "connection closed: it does not read what it is sent",
+            metadata: ["session": "\(peer.session?.value ?? 0)", "link_bytes": "\(connection.pendingBytes)"]
+        )
+        connection.close()
+    }
+
+    private func end(_ session: SessionID, _ failure: Failure?) {
+        guard let peer = peers.removeValue(forKey: session) else { return }
+        if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
+        if let failure { write(.error(nil, failure), to: peer) }
+        peer.close()
+    }
+
+    func count(refused code: ErrorCode) {
+        refused[code, default: 0] += 1
+    }
+
+    // MARK: Time
+
+    /// Arms the one timer for the core's next deadline, and only when it moved closer.
+    private func arm() {
+        guard let next = core.nextDeadline else { return }
+        if let timer, timer.deadline <= next { return }
+        timer?.task.cancel()
+        let task = loop.assumeIsolated().scheduleTask(deadline: .uptimeNanoseconds(next.nanoseconds)) {
+            self.timePassed()
+        }
+        timer = (next, task)
+    }
+
+    private func timePassed() {
+        timer = nil
+        core.advance(to: now, into: &effects)
+        run()
+    }
+
+    /// Once a second: strangers that say nothing go, silent sessions are pinged, then given up.
+    private func sweep() {
+        let now = loop.now
+        for peer in strangers.values where isSilent(peer, for: limits.helloWithin, at: now) {
+            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
+            peer.close()
+        }
+        for peer in peers.values {
+            if isSilent(peer, for: limits.silenceMaximum, at: now) {
+                let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
+                write(.error(nil, Failure(.silence, text)), to: peer)
+                peer.connection?.close()
+            } else if !peer.isPinged, isSilent(peer, for: limits.pingAfter, at: now) {
+                peer.isPinged = true
+                peer.connection?.write(Reply.ping(1))
+            }
+        }
+    }
+
+    private func isSilent(_ peer: Peer, for bound: Milliseconds, at now: NIODeadline) -> Bool {
+        guard let connection = peer.connection else { return false }
+        return now - connection.lastHeard >= .milliseconds(Int64(clamping: bound.value))
+    }
+
+    // MARK: Inspection
+
+    func status() -> MessageValue {
+        core.observed = observe()
+        let answer = try? core.inspect(InspectionQuery(.status), now: now)
+        return answer ?? .null
+    }
+
+    private func observe() -> Observed {
+        var observed = Observed()
+        var total = ended
+        for (session, peer) in peers {
+            guard let connection = peer.connection else { continue }
+            var traffic = Observed.Traffic()
+            add(connection.traffic, to: &traffic)
+            add(connection.traffic, to: &total)
+            traffic.linkBytes = connection.pendingBytes
+            observed.traffic[session] = traffic
+        }
+        observed.status = facts
+        observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: now).value)
+        observed.status["strangers"] = .count(strangers.count)
+        observed.status["frames_in"] = .count(total.framesIn)
+        observed.status["frames_out"] = .count(total.framesOut)
+        observed.status["bytes_in"] = .count(total.bytesIn)
+        observed.status["bytes_out"] = .count(total.bytesOut)
+        observed.status["errors"] = .count(refused.values.reduce(0, +))
+        observed.status["refused"] = .map(
+            Dictionary(uniqueKeysWithValues: refused.map { ($0.key.name, MessageValue.count($0.value)) })
+        )
+        return observed
+    }
+
+    private func add(_ traffic: FrameConnection.Traffic, to total: inout Observed.Traffic) {
+        total.framesIn += traffic.framesIn
+        total.framesOut += traffic.framesOut
+        total.bytesIn += traffic.bytesIn
+        total.bytesOut += traffic.bytesOut
+    }
+
+    // MARK: Stopping
+
+    /// Tells every session that the broker goes, writes what is gathered, and closes; what has not closed by itself
+    /// after `within` is closed without waiting.
+    ///
+    /// - Returns: Completes when no connection is left.
+    func stop(within: Milliseconds) -> EventLoopFuture<Void> {
+        let stopped = loop.makePromise(of: Void.self)
+        self.stopped = stopped
+        for peer in peers.values { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops")) }
+        turn.flush()
+        for peer in everyone { peer.close() }
+        loop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(clamping: within.value))) {
+            for peer in self.everyone { peer.connection?.close() }
+        }
+        completeStop()
+        return stopped.futureResult
+    }
+
+    private var everyone: [Peer] { Array(peers.values) + Array(strangers.values) }
+
+    private func completeStop() {
+        guard peers.isEmpty, strangers.isEmpty else { return }
+        silenceSweep?.cancel()
+        timer?.task.cancel()
+        stopped?.succeed()
+        stopped = nil
+    }
+}

@@ -1,0 +1,96 @@
+import FanfareCore
+package import FanfareModel
+import FanfareTransport
+package import Logging
+import NIOCore
+import NIOPosix
+
+/// A broker in this process: its loop, its core and its endpoints.
+package final class BrokerServer: Sendable {
+    package struct Configuration: Sendable {
+        /// Where to listen; at least one.
+        package var endpoints: [Endpoint] = []
+        package var limits = Limits()
+        /// Program and version, as clients and listings see it.
+        package var version = "fanfare-broker"
+
+        package init() {}
+    }
+
+    private let group: MultiThreadedEventLoopGroup
+    private let loop: any EventLoop
+    private let broker: NIOLoopBound<BrokerLoop>
+    private let listeners: [Listener]
+
+    /// The endpoints as bound: port 0 has become a port.
+    package var endpoints: [Endpoint] { listeners.map(\.endpoint) }
+
+    /// Binds every endpoint and starts serving.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `configuration`: an address is taken, a folder is missing, or somebody
+    ///   listens on the Unix socket already. Nothing is left bound then.
+    package static func start(_ configuration: Configuration, logger: Logger) async throws -> BrokerServer {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let limits = configuration.limits
+        let facts: [String: MessageValue] = [
+            "pid": .count(ProcessFacts.identifier),
+            "endpoints": .array(configuration.endpoints.map { .string($0.description) }),
+        ]
+        let epoch = UInt64.random(in: 1...UInt64(Int64.max))
+        let broker = try await loop.submit {
+            let core = Core(limits: limits, epoch: epoch, broker: configuration.version)
+            return NIOLoopBound(
+                BrokerLoop(loop: loop, limits: limits, core: core, facts: facts, logger: logger),
+                eventLoop: loop
+            )
+        }.get()
+        var listeners: [Listener] = []
+        do {
+            for endpoint in configuration.endpoints {
+                listeners.append(
+                    try await Listener.bind(endpoint, on: loop) { channel in
+                        let broker = broker.value
+                        let connection = FrameConnection(
+                            receiver: Peer(broker),
+                            turn: broker.turn,
+                            frameBytes: limits.helloFrameBytes
+                        )
+                        try channel.pipeline.syncOperations.addHandler(connection)
+                    }
+                )
+            }
+        } catch {
+            for listener in listeners { await listener.close() }
+            try? await group.shutdownGracefully()
+            throw error
+        }
+        return BrokerServer(group: group, loop: loop, broker: broker, listeners: listeners)
+    }
+
+    private init(
+        group: MultiThreadedEventLoopGroup,
+        loop: any EventLoop,
+        broker: NIOLoopBound<BrokerLoop>,
+        listeners: [Listener]
+    ) {
+        self.group = group
+        self.loop = loop
+        self.broker = broker
+        self.listeners = listeners
+    }
+
+    /// What `INSPECT status` answers; `proto/PROTOCOL.md`, section 9.
+    package func status() async throws -> MessageValue {
+        try await loop.submit { self.broker.value.status() }.get()
+    }
+
+    /// Stops: no new connections, `GOAWAY` to all, what is written leaves, then everything closes.
+    ///
+    /// - Parameter within: The longest this may take.
+    package func stop(within: Milliseconds) async {
+        for listener in listeners { await listener.close() }
+        try? await loop.flatSubmit { self.broker.value.stop(within: within) }.get()
+        try? await group.shutdownGracefully()
+    }
+}

@@ -1,0 +1,192 @@
+package import FanfareModel
+import FanfareProtocol
+package import NIOCore
+
+/// Who a ``FrameConnection`` reports to: the broker's peer, or a client's link. Always called on the loop.
+package protocol FrameReceiver: AnyObject {
+    /// The connection is up; nothing has been read.
+    func connectionOpened(_ connection: FrameConnection)
+    /// One frame's payload, in stream order. The pointer is valid during the call only.
+    func connection(_ connection: FrameConnection, received payload: UnsafeRawBufferPointer)
+    /// Everything one read brought has been passed on.
+    func connectionFinishedBurst(_ connection: FrameConnection)
+    /// The stream cannot be trusted any more, or the first bytes were HTTP; say so and close.
+    func connection(_ connection: FrameConnection, failed failure: StreamFailure)
+    /// The connection is gone. The last call.
+    func connectionClosed(_ connection: FrameConnection)
+}
+
+/// Why a byte stream could not be read as frames.
+package enum StreamFailure: Error, Sendable, Equatable {
+    /// A frame's length is out of bounds.
+    case frame(Failure)
+    /// A web browser or an HTTP probe came to the wrong port.
+    case http
+}
+
+/// One connection of frames: what a read brings is split and passed on as a burst; what is written is gathered in
+/// one buffer and sent once per loop turn.
+///
+/// The only handler in its pipeline. Not Sendable; it lives on its channel's loop.
+package final class FrameConnection: ChannelInboundHandler {
+    package typealias InboundIn = ByteBuffer
+
+    /// Frames and bytes since the connection opened.
+    package struct Traffic: Sendable, Equatable {
+        package var framesIn: UInt64 = 0
+        package var framesOut: UInt64 = 0
+        package var bytesIn: UInt64 = 0
+        package var bytesOut: UInt64 = 0
+    }
+
+    package private(set) var traffic = Traffic()
+    /// When the peer was last heard; only its data counts.
+    package private(set) var lastHeard = NIODeadline.uptimeNanoseconds(0)
+    /// Whether frames still go in and out.
+    package private(set) var isOpen = false
+    /// Where the peer connects from, for logs.
+    package private(set) var remote = ""
+
+    private let receiver: any FrameReceiver
+    private let turn: WriteTurn
+    private let decoder: FrameDecoder
+    private let out = FrameBuffer()
+    private var writer: SocketWriter?
+    private var isDirty = false
+
+    /// - Parameters:
+    ///   - receiver: Kept until the connection closes.
+    ///   - turn: Gathers the writes of this loop.
+    ///   - frameBytes: The largest payload accepted at first; see ``raise(frameBytes:)``.
+    package init(receiver: any FrameReceiver, turn: WriteTurn, frameBytes: Int) {
+        self.receiver = receiver
+        self.turn = turn
+        decoder = FrameDecoder(limit: frameBytes)
+    }
+
+    /// Accepts larger frames from the next one on: a peer that has said hello gets more room.
+    package func raise(frameBytes: Int) {
+        decoder.limit = frameBytes
+    }
+
+    // MARK: Writing
+
+    /// Bytes written and not yet taken by the kernel.
+    package var pendingBytes: Int { out.count + (writer?.pendingBytes ?? 0) }
+
+    /// Gathers one frame from a broker; it leaves at the end of this loop turn.
+    package func write(_ reply: Reply) {
+        guard isOpen else { return }
+        out.append(reply)
+        wrote()
+    }
+
+    /// Gathers one frame from a client; it leaves at the end of this loop turn.
+    package func write(_ request: Request) {
+        guard isOpen else { return }
+        out.append(request)
+        wrote()
+    }
+
+    /// Gathers one frame that is encoded already: a fan-out encodes once.
+    package func write(encoded frame: UnsafeRawBufferPointer) {
+        guard isOpen else { return }
+        out.append(copying: frame)
+        wrote()
+    }
+
+    private func wrote() {
+        traffic.framesOut += 1
+        guard !isDirty else { return }
+        isDirty = true
+        turn.add(self)
+    }
+
+    /// Sends what was gathered. Called once per turn by ``WriteTurn``.
+    func flush() {
+        isDirty = false
+        guard isOpen, out.count > 0, let writer else { return }
+        traffic.bytesOut += UInt64(out.count)
+        let outcome = out.withUnsafeBytes { writer.write($0) }
+        out.removeAll()
+        if outcome == .failed { close() }
+    }
+
+    /// Sends what was gathered, then closes when the kernel has taken all of it.
+    package func closeWhenWritten() {
+        flush()
+        isOpen = false
+        writer?.closeWhenDrained()
+    }
+
+    /// Answers in plain text before any frame, then closes.
+    package func closeWhenWritten(text: String) {
+        var text = text
+        text.withUTF8 { out.append(copying: UnsafeRawBufferPointer($0)) }
+        closeWhenWritten()
+    }
+
+    /// Closes without waiting for anything.
+    package func close() {
+        isOpen = false
+        writer?.close()
+    }
+
+    // MARK: Reading
+
+    package func channelActive(context: ChannelHandlerContext) {
+        open(context)
+    }
+
+    package func handlerAdded(context: ChannelHandlerContext) {
+        if context.channel.isActive { open(context) }
+    }
+
+    private func open(_ context: ChannelHandlerContext) {
+        guard writer == nil else { return }
+        writer = SocketWriter(channel: context.channel)
+        isOpen = true
+        lastHeard = context.eventLoop.now
+        remote = context.channel.remoteAddress.map { "\($0)" } ?? ""
+        receiver.connectionOpened(self)
+    }
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        let buffer = unwrapInboundIn(data)
+        guard isOpen else { return }
+        lastHeard = context.eventLoop.now
+        let isFirst = traffic.bytesIn == 0
+        traffic.bytesIn += UInt64(buffer.readableBytes)
+        buffer.withUnsafeReadableBytes { bytes in
+            if isFirst, FrameDecoder.looksLikeHTTP(bytes) { return receiver.connection(self, failed: .http) }
+            do {
+                try decoder.feed(bytes) { payload in
+                    guard isOpen else { return }
+                    traffic.framesIn += 1
+                    receiver.connection(self, received: payload)
+                }
+            } catch {
+                guard isOpen else { return }
+                let failure = error as? Failure ?? Failure(.malformedFrame, "the stream cannot be read: \(error)")
+                receiver.connection(self, failed: .frame(failure))
+            }
+        }
+    }
+
+    package func channelReadComplete(context: ChannelHandlerContext) {
+        receiver.connectionFinishedBurst(self)
+        context.fireChannelReadComplete()
+    }
+
+    package func channelInactive(context: ChannelHandlerContext) {
+        isOpen = false
+        writer?.channelClosed()
+        receiver.connectionClosed(self)
+        context.fireChannelInactive()
+    }
+
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // A reset or a failed write: the connection is over, `channelInactive` tells the receiver.
+        context.close(promise: nil)
+    }
+}

@@ -1,0 +1,32 @@
+package import NIOCore
+
+/// The connections that have something to write in this loop turn: each is flushed once, after everything the turn
+/// reads has been handled. No timer and no added latency, only what is there already is gathered.
+///
+/// Not Sendable; one per loop.
+package final class WriteTurn {
+    private let loop: NIOIsolatedEventLoop
+    private var dirty: ContiguousArray<FrameConnection> = []
+    private var isScheduled = false
+
+    /// - Parameter loop: The loop this is called on.
+    package init(loop: any EventLoop) {
+        self.loop = loop.assumeIsolated()
+    }
+
+    func add(_ connection: FrameConnection) {
+        dirty.append(connection)
+        guard !isScheduled else { return }
+        isScheduled = true
+        loop.execute { self.flush() }
+    }
+
+    /// Flushes now what would be flushed at the end of the turn.
+    package func flush() {
+        isScheduled = false
+        // Flushing can add connections again; those go with the next turn.
+        let flushed = dirty
+        dirty.removeAll(keepingCapacity: true)
+        for connection in flushed { connection.flush() }
+    }
+}
