@@ -1,0 +1,162 @@
+package import FanfareModel
+package import Logging
+import NIOCore
+import NIOPosix
+
+extension ChannelLayer {
+    /// How a layer reaches its broker and what rules its messages follow. The broker's limits cap the rules.
+    public struct Configuration: Sendable {
+        /// A name people recognise in `fanfare workers`.
+        public var name: String
+        /// Brokers as `unix:/path` or `tcp://host:port`, tried in order. Empty: `$FANFARE_BROKER`, else the standard place.
+        public var endpoints: [String] = []
+        /// Layers see each other only within a namespace.
+        public var namespace = "default"
+        /// Unread messages a channel holds.
+        public var capacity = 100
+        /// Overrides of ``capacity`` by glob over channel names; the first match wins, at most 64.
+        public var channelCapacity: [(pattern: String, capacity: Int)] = []
+        /// Seconds a message lives unread.
+        public var expirySeconds = 60.0
+        /// Seconds a membership without a live owner lives after its last add.
+        public var groupExpirySeconds = 86_400.0
+
+        /// The documented defaults under `name`.
+        public init(name: String) {
+            self.name = name
+        }
+
+        func hello(node: String, limits: Limits) -> Hello {
+            var policy = Policy(limits)
+            policy.capacity = capacity
+            policy.channelCapacity = channelCapacity.map {
+                Policy.ChannelCapacity(pattern: Glob($0.pattern), capacity: $0.capacity)
+            }
+            policy.expiry = Milliseconds(seconds: expirySeconds)
+            policy.groupExpiry = Milliseconds(seconds: groupExpirySeconds)
+            var hello = Hello(client: "fanfare-swift/1", name: name, role: .worker, policy: policy)
+            hello.namespace = namespace
+            hello.node = node
+            hello.attributes["pid"] = String(ProcessFacts.identifier)
+            return hello
+        }
+    }
+
+    /// Connects to a broker and returns when there is a session. From then on the layer connects again by itself.
+    ///
+    /// - Throws: ``ChannelLayerError/notConnected(_:)`` when no broker answers, ``ChannelLayerError/refused(_:)`` when
+    ///   an endpoint or a setting cannot be used.
+    public static func connect(_ configuration: Configuration) async throws -> ChannelLayer {
+        let limits = Limits()
+        let endpoints: [Endpoint]
+        do throws(ProgramFailure) {
+            endpoints = try ProcessFacts.endpoints(configuration.endpoints)
+        } catch {
+            throw ChannelLayerError.refused(error.text)
+        }
+        let hello = configuration.hello(node: randomNode(), limits: limits)
+        do {
+            return try await connect(
+                endpoints: endpoints,
+                hello: hello,
+                limits: limits,
+                retries: true,
+                logger: Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() }
+            )
+        } catch let failure as ProgramFailure {
+            throw ChannelLayerError.notConnected(failure.text)
+        }
+    }
+
+    /// A layer over a broker inside this process: for tests and programs of one process.
+    ///
+    /// - Parameter others: A layer made by this function: the new one shares its broker, as another process would.
+    public static func embedded(
+        _ configuration: Configuration,
+        with others: EmbeddedLayers? = nil
+    ) async throws -> ChannelLayer {
+        let limits = Limits()
+        let layers = others ?? EmbeddedLayers()
+        let node = randomNode()
+        let settings = LayerSession.Configuration(
+            endpoints: [],
+            hello: configuration.hello(node: node, limits: limits),
+            limits: limits
+        )
+        return try await layers.layer(settings, node: node)
+    }
+
+    /// Connects with a hello of one's own.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `unavailable` when the first attempt fails.
+    package static func connect(
+        endpoints: [Endpoint],
+        hello: Hello,
+        limits: Limits = Limits(),
+        retries: Bool,
+        logger: Logger
+    ) async throws -> ChannelLayer {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        var settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
+        settings.retries = retries
+        let node = hello.node ?? ""
+        let layer = try await loop.submit { [settings] in
+            make(LayerSession(loop: loop, configuration: settings, logger: logger), node: node, settings, on: loop)
+        }.get()
+        do {
+            try await layer.connected()
+        } catch {
+            await layer.close()
+            let reason = (error as? Failure)?.text ?? "\(error)"
+            throw ProgramFailure(.unavailable, "no broker answers: \(reason)")
+        }
+        return layer
+    }
+
+    static func make(
+        _ session: LayerSession,
+        node: String,
+        _ settings: LayerSession.Configuration,
+        on loop: any EventLoop
+    ) -> ChannelLayer {
+        let engine = LayerEngine(
+            session: session,
+            node: node,
+            policy: settings.hello.policy,
+            limits: settings.limits,
+            loop: loop
+        )
+        session.start()
+        return ChannelLayer(loop: loop, engine: NIOLoopBound(engine, eventLoop: loop), node: node)
+    }
+
+    /// Ten random letters and digits: the broker refuses the one in 3.6e15 that is taken.
+    package static func randomNode() -> String {
+        let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789")
+        return String((0..<10).map { _ in alphabet[Int.random(in: alphabet.indices)] })
+    }
+}
+
+/// A broker inside this process that several layers share.
+public final class EmbeddedLayers: Sendable {
+    private let loop: any EventLoop
+    private let broker: NIOLoopBoundBox<EmbeddedBroker?>
+
+    /// An empty broker with the documented limits.
+    public init() {
+        loop = MultiThreadedEventLoopGroup.singleton.next()
+        broker = NIOLoopBoundBox.makeBoxSendingValue(nil, eventLoop: loop)
+    }
+
+    func layer(_ settings: LayerSession.Configuration, node: String) async throws -> ChannelLayer {
+        let layer = try await loop.submit { [loop, broker] in
+            let carrier = broker.value ?? EmbeddedBroker(loop: loop, limits: settings.limits)
+            broker.value = carrier
+            let logger = Logger(label: "fanfare.embedded") { _ in SwiftLogNoOpLogHandler() }
+            let session = LayerSession(loop: loop, configuration: settings, carrier: carrier, logger: logger)
+            return ChannelLayer.make(session, node: node, settings, on: loop)
+        }.get()
+        try await layer.connected()
+        return layer
+    }
+}

@@ -1,0 +1,205 @@
+public import FanfareModel
+import FanfareProtocol
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// A channel layer: lets every process of an application talk to every other.
+///
+/// A *channel* is a named FIFO mailbox whose messages each go to one reader, at most once. A *group* is many channels
+/// behind one name. One layer per process is enough: it is safe to use from any thread and any task, requests are
+/// pipelined over one connection, and it connects again by itself when the broker restarts.
+///
+/// ```swift
+/// let layer = try await ChannelLayer.connect(.init(name: "shop"))
+/// let channel = layer.newChannel()
+/// try await layer.groupAdd(channel, to: "visitors")
+/// try await layer.groupSend(["type": "shop.opened"], to: "visitors")
+/// let message = try await layer.receive(from: channel)
+/// ```
+///
+/// Delivery: at most once. Messages of one channel arrive in the order the broker accepted them; all members of a
+/// group see its messages in the same order. Source: Django Channels, channel layer specification.
+public final class ChannelLayer: Sendable {
+    private let loop: any EventLoop
+    private let engine: NIOLoopBound<LayerEngine>
+    private let namePart: String
+    private let lastChannel = Atomic<UInt64>(0)
+
+    init(loop: any EventLoop, engine: NIOLoopBound<LayerEngine>, node: String) {
+        self.loop = loop
+        self.engine = engine
+        namePart = node + "!"
+    }
+
+    /// A name for a new process channel of this process, such as `specific.k3x9qd71ma!1`.
+    ///
+    /// - Parameter prefix: What the name starts with; a valid normal channel name.
+    public func newChannel(prefix: String = "specific") -> String {
+        let number = lastChannel.add(1, ordering: .relaxed).newValue
+        return prefix + "." + namePart + String(number, radix: 36)
+    }
+
+    /// Sends a message to a channel. Returns when the broker has accepted it.
+    ///
+    /// - Parameters:
+    ///   - message: At most 2 MiB when encoded, unless the broker is configured otherwise.
+    ///   - channel: A normal channel, or a process channel of any process.
+    ///   - expirySeconds: The life of this message unread, instead of the layer's expiry.
+    /// - Throws: ``ChannelLayerError``: `channelFull`, `messageTooLarge`, `badName`, `notConnected`.
+    public func send(_ message: [String: MessageValue], to channel: String, expirySeconds: Double? = nil) async throws {
+        let body = MessagePack.encode(.map(message))
+        let options = SendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)))
+        _ = try await call { .send(id: $0, channel: channel, body: body, options) }
+    }
+
+    /// Waits for the next message of a channel.
+    ///
+    /// Cancelling the task ends the wait and loses nothing: a message already on its way goes back to the head of its
+    /// queue. A wait survives a broker restart.
+    ///
+    /// - Parameter channel: A normal channel, read in competition with every other reader, or a channel of
+    ///   ``newChannel(prefix:)`` of this layer.
+    /// - Throws: ``ChannelLayerError``: `badName`, `notOwner`, `closed`; `CancellationError`.
+    public func receive(from channel: String) async throws -> [String: MessageValue] {
+        while true {
+            let body = try await receiveBody(from: channel)
+            if case .map(let message)? = try await decode(body) { return message }
+            // Somebody sent what is no message; it is counted, and never the reader's problem.
+            loop.execute { [engine] in engine.value.dropUndecodable(channel) }
+        }
+    }
+
+    /// Adds a channel to a group. Messages sent to the group from now on reach it.
+    ///
+    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `refused` at a limit.
+    public func groupAdd(_ channel: String, to group: String) async throws {
+        _ = try await ask { engine, done in engine.groupAdd(channel, to: group, done) }
+    }
+
+    /// Takes a channel out of a group. No error when it was no member.
+    ///
+    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`.
+    public func groupDiscard(_ channel: String, from group: String) async throws {
+        _ = try await ask { engine, done in engine.groupDiscard(channel, from: group, done) }
+    }
+
+    /// Sends a message to every member of a group. Members at capacity are skipped and counted, never an error.
+    ///
+    /// - Parameters:
+    ///   - message: As in ``send(_:to:expirySeconds:)``.
+    ///   - group: A group; nothing happens when nobody is in it.
+    ///   - excluding: Members that do not get it, at most 256.
+    ///   - expirySeconds: The life of this message unread, instead of the layer's expiry.
+    /// - Throws: ``ChannelLayerError``: `messageTooLarge`, `badName`, `notConnected`.
+    public func groupSend(
+        _ message: [String: MessageValue],
+        to group: String,
+        excluding: [String] = [],
+        expirySeconds: Double? = nil
+    ) async throws {
+        let body = MessagePack.encode(.map(message))
+        let options = GroupSendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)), exclude: excluding)
+        _ = try await call { .groupSend(id: $0, group: group, body: body, options) }
+    }
+
+    /// Removes every message and every membership of the layer's namespace, for all clients.
+    ///
+    /// - Throws: ``ChannelLayerError``: `notConnected`.
+    public func flush() async throws {
+        _ = try await call { .flush($0) }
+    }
+
+    /// Leaves the broker. Waits in progress end with ``ChannelLayerError/closed``.
+    public func close() async {
+        try? await loop.submit { self.engine.value.close() }.get()
+    }
+
+    // MARK: For the programs of this house
+
+    /// Sends a request and returns its answer, `.null` for an acknowledgement.
+    ///
+    /// - Throws: `Failure` with the broker's reason.
+    package func request(_ make: @escaping @Sendable (RequestID) -> Request) async throws -> MessageValue {
+        try await withFailure { engine, done in engine.call(make, done) }.get()
+    }
+
+    /// Asks the broker what it knows.
+    ///
+    /// - Throws: `Failure` with the broker's reason.
+    package func inspect(_ query: InspectionQuery) async throws -> MessageValue {
+        try await withFailure { engine, done in engine.call({ .inspect($0, query) }, done) }.get()
+    }
+
+    /// Copies of messages as they pass; ends with the link. At most 1 024 wait, the oldest go first.
+    package func tail(_ query: TailQuery) async throws -> AsyncStream<Tailed> {
+        try await loop.submit { self.engine.value.tail(query) }.get()
+    }
+
+    /// The time of one round trip to the broker.
+    package func ping() async throws -> Duration {
+        let start = ContinuousClock.now
+        _ = try await withFailure { engine, done in engine.call({ .ping($0) }, done) }.get()
+        return ContinuousClock.now - start
+    }
+
+    /// Returns once there is a session.
+    func connected() async throws {
+        let result = await withFailure { engine, done in
+            engine.whenConnected { done($0.map { MessageValue.null }) }
+        }
+        _ = try result.get()
+    }
+
+    // MARK: Crossing to the loop
+
+    private func call(_ make: @escaping @Sendable (RequestID) -> Request) async throws -> MessageValue {
+        try await ask { engine, done in engine.call(make, done) }
+    }
+
+    private typealias Completion = (Result<MessageValue, Failure>) -> Void
+
+    private func ask(
+        _ start: @escaping @Sendable (LayerEngine, @escaping Completion) -> Void
+    ) async throws -> MessageValue {
+        switch await withFailure(start) {
+        case .success(let value): value
+        case .failure(let failure): throw ChannelLayerError(failure)
+        }
+    }
+
+    private func withFailure(
+        _ start: @escaping @Sendable (LayerEngine, @escaping Completion) -> Void
+    ) async -> Result<MessageValue, Failure> {
+        await withCheckedContinuation { continuation in
+            loop.execute { [engine] in start(engine.value) { continuation.resume(returning: $0) } }
+        }
+    }
+
+    private func decode(_ body: Body) async throws -> MessageValue? {
+        try await loop.submit { try? self.engine.value.reader.value(body) }.get()
+    }
+
+    private func receiveBody(from channel: String) async throws -> Body {
+        let token = try await loop.submit { self.engine.value.newToken() }.get()
+        return try await withTaskCancellationHandler {
+            try await withCheckedThrowingContinuation { continuation in
+                let isCancelled = Task.isCancelled
+                loop.execute { [engine] in
+                    guard !isCancelled else { return continuation.resume(throwing: CancellationError()) }
+                    engine.value.receive(token, from: channel) { continuation.resume(with: $0) }
+                }
+            }
+        } onCancel: {
+            loop.execute { [engine] in engine.value.cancel(token) }
+        }
+    }
+}
+
+extension Milliseconds {
+    /// Whole milliseconds, at least 0; a number that is none counts as 0.
+    init(seconds: Double) {
+        let milliseconds = (seconds * 1_000).rounded()
+        self.init(milliseconds > 0 ? UInt64(exactly: min(milliseconds, 1e15)) ?? 0 : 0)
+    }
+}

@@ -1,0 +1,41 @@
+import FanfareModel
+
+/// Why a channel layer could not do what was asked. Each tells what happened and what to do.
+public enum ChannelLayerError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// The channel holds as many unread messages as its capacity allows. The message was not sent; try again later.
+    case channelFull(String)
+    /// The message is larger than the broker accepts. It was not sent.
+    case messageTooLarge(String)
+    /// A channel or group name breaks the grammar of names.
+    case badName(String)
+    /// The channel belongs to another process; only that one reads it.
+    case notOwner(String)
+    /// There is no broker at the moment. A request that was on its way may or may not have been carried out.
+    case notConnected(String)
+    /// The broker refused for another reason; the text says which.
+    case refused(String)
+    /// The layer has been closed.
+    case closed
+
+    /// What happened, for people.
+    public var description: String {
+        switch self {
+        case .channelFull(let text), .messageTooLarge(let text), .badName(let text), .notConnected(let text),
+            .refused(let text):
+            text
+        case .notOwner(let channel):
+            "\"\(channel)\" belongs to another process; receive from channels of newChannel(prefix:)"
+        case .closed: "this channel layer has been closed"
+        }
+    }
+
+    init(_ failure: Failure) {
+        switch failure.code {
+        case .channelFull: self = .channelFull(failure.text)
+        case .messageTooLarge: self = .messageTooLarge(failure.text)
+        case .badName: self = .badName(failure.text)
+        case .silence, .linkOverflow: self = .notConnected(failure.text)
+        default: self = .refused("\(failure.code.name): \(failure.text)")
+        }
+    }
+}

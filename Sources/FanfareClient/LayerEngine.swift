@@ -1,0 +1,375 @@
+import FanfareModel
+import FanfareProtocol
+import NIOCore
+
+/// The state behind a ``ChannelLayer``: mailboxes of its process channels, its groups, its waiting receives.
+///
+/// Not Sendable; everything happens on the layer's loop.
+final class LayerEngine: LayerDelegate {
+    /// Somebody who waits for a message. Resumed exactly once.
+    struct Waiter {
+        let channel: String
+        let resume: (Result<Body, any Error>) -> Void
+    }
+
+    let session: LayerSession
+    let reader: FrameReader
+    let limits: Limits
+    private let loop: any EventLoop
+    private let node: String
+    private let policy: Policy
+    private var mailboxes: [String: Mailbox] = [:]
+    private var groups: [String: Set<String>] = [:]
+    private var waiters: [UInt64: Waiter] = [:]
+    /// Receives of normal channels: the broker's id is the waiter's token.
+    private var received: [RequestID: String] = [:]
+    private var tails: [RequestID: (TailQuery, AsyncStream<Tailed>.Continuation)] = [:]
+    private var connecting: [(Result<Void, Failure>) -> Void] = []
+    private var changed: Set<String> = []
+    private var drops: [Report.Dropped] = []
+    private var pushes: UInt64 = 0
+    private var isReportScheduled = false
+    private var sweep: Scheduled<Void>?
+    private var isClosed = false
+
+    init(session: LayerSession, node: String, policy: Policy, limits: Limits, loop: any EventLoop) {
+        self.session = session
+        self.node = node
+        self.policy = policy
+        self.limits = limits
+        self.loop = loop
+        reader = FrameReader(limits: limits)
+        session.delegate = self
+    }
+
+    // MARK: Link
+
+    /// Calls back once there is a session, or when the first attempt has failed and there is no retrying.
+    func whenConnected(_ callback: @escaping (Result<Void, Failure>) -> Void) {
+        if session.welcome != nil { return callback(.success(())) }
+        if isClosed { return callback(.failure(Failure(.draining, "this layer was closed"))) }
+        connecting.append(callback)
+    }
+
+    func layerDidConnect(_ welcome: Welcome) {
+        pushes = 0
+        for mailbox in mailboxes.keys { mailboxes[mailbox]?.reportedHeld = 0 }
+        for (group, members) in groups { add(Array(members), to: group) }
+        for (id, channel) in received { session.post(.receive(id: id, channel: channel, count: 1)) }
+        for (id, tail) in tails { session.post(.tail(id, tail.0)) }
+        let waiting = connecting
+        connecting.removeAll()
+        for callback in waiting { callback(.success(())) }
+    }
+
+    func layerDidDisconnect(_ failure: Failure) {
+        drops.removeAll()
+        changed.removeAll()
+        for name in mailboxes.keys { mailboxes[name]?.taken = 0 }
+        let waiting = connecting
+        connecting.removeAll()
+        for callback in waiting { callback(.failure(failure)) }
+        for tail in tails.values { tail.1.finish() }
+        tails.removeAll()
+    }
+
+    func layerDidFinishBurst() {}
+
+    /// Ends everything that waits.
+    func close() {
+        isClosed = true
+        session.stop()
+        sweep?.cancel()
+        let ended = waiters
+        waiters.removeAll()
+        for waiter in ended.sorted(by: { $0.key < $1.key }) { waiter.value.resume(.failure(ChannelLayerError.closed)) }
+    }
+
+    // MARK: Pushes
+
+    func layerDidReceive(_ push: Reply) {
+        switch push {
+        case .tailed(let id, let tailed): tails[id]?.1.yield(tailed)
+        case .error(let id?, let failure): return refused(id, failure)
+        case .goAway, .error: return
+        default: pushes += 1
+        }
+        switch push {
+        case .deliver(let channel, let body, let remaining):
+            arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil), for: channel)
+        case .groupDeliver(let delivery): arrive(delivery)
+        case .handOut(let id, let handOut): arrive(handOut, for: id)
+        case .members(let group, let added, let removed):
+            for channel in added { join(channel, group) }
+            for channel in removed { leave(channel, group) }
+        case .flushed(let token): flushed(token)
+        default: break
+        }
+    }
+
+    private func deadline(_ remaining: Milliseconds) -> NIODeadline {
+        loop.now + .milliseconds(Int64(clamping: remaining.value))
+    }
+
+    private func arrive(_ message: Mailbox.Message, for channel: String) {
+        var mailbox = mailboxes.removeValue(forKey: channel) ?? Mailbox()
+        mailbox.messages.append(message)
+        if message.group != nil { mailbox.held += 1 }
+        mailboxes[channel] = mailbox
+        hand(channel)
+        scheduleSweep()
+    }
+
+    private func arrive(_ delivery: GroupDelivery) {
+        let until = deadline(delivery.remaining)
+        var (accepted, dropped) = (UInt64(0), UInt64(0))
+        for channel in groups[delivery.group] ?? [] where !delivery.exclude.contains(channel) {
+            let unread = mailboxes[channel]?.messages.count ?? 0
+            if unread >= (session.welcome?.policy ?? policy).capacity(of: channel) {
+                dropped += 1
+                drop(channel, delivery.group, 1, .full)
+            } else {
+                accepted += 1
+                arrive(Mailbox.Message(body: delivery.body, deadline: until, group: delivery.group), for: channel)
+            }
+        }
+        if let token = delivery.outcome {
+            session.post(.outcome(token: token, accepted: accepted, dropped: dropped))
+        }
+    }
+
+    /// A `RECEIVE` or `TAIL` was refused.
+    private func refused(_ id: RequestID, _ failure: Failure) {
+        received.removeValue(forKey: id)
+        waiters.removeValue(forKey: id)?.resume(.failure(ChannelLayerError(failure)))
+        tails.removeValue(forKey: id)?.1.finish()
+    }
+
+    private func arrive(_ handOut: HandOut, for id: RequestID) {
+        guard let channel = received.removeValue(forKey: id) else { return }
+        guard let waiter = waiters.removeValue(forKey: id) else {
+            // Cancelled while the message was on its way: it goes back to the head of its queue.
+            let back = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
+            session.post(.giveBack(id: nil, channel: channel, back))
+            return
+        }
+        waiter.resume(.success(handOut.body))
+    }
+
+    private func flushed(_ token: UInt64) {
+        for channel in mailboxes.keys {
+            mailboxes[channel]?.messages.removeAll()
+            mailboxes[channel]?.held = 0
+            mailboxes[channel]?.taken = 0
+            mailboxes[channel]?.reportedHeld = 0
+            mailboxes[channel]?.groups.removeAll()
+        }
+        groups.removeAll()
+        changed.removeAll()
+        drops.removeAll()
+        mailboxes = mailboxes.filter { !$0.value.isIdle }
+        session.post(.outcome(token: token, accepted: 0, dropped: 0))
+    }
+
+    // MARK: Receiving
+
+    /// Waits for a message of `channel` under `token`.
+    func receive(_ token: UInt64, from channel: String, _ resume: @escaping (Result<Body, any Error>) -> Void) {
+        guard !isClosed else { return resume(.failure(ChannelLayerError.closed)) }
+        if isOwn(channel) {
+            waiters[token] = Waiter(channel: channel, resume: resume)
+            mailboxes[channel, default: Mailbox()].waiters.append(token)
+            hand(channel)
+        } else {
+            guard Names.node(of: channel) == nil else { return resume(.failure(ChannelLayerError.notOwner(channel))) }
+            waiters[token] = Waiter(channel: channel, resume: resume)
+            received[token] = channel
+            session.post(.receive(id: token, channel: channel, count: 1))
+        }
+    }
+
+    func newToken() -> UInt64 { session.nextID() }
+
+    /// Stops waiting. A message that comes all the same is given back.
+    func cancel(_ token: UInt64) {
+        guard let waiter = waiters.removeValue(forKey: token) else { return }
+        if received[token] != nil {
+            session.call({ .cancel(id: $0, target: token) }, then: { _ in self.received.removeValue(forKey: token) })
+        } else {
+            mailboxes[waiter.channel]?.waiters.removeAll { $0 == token }
+            removeIfIdle(waiter.channel)
+        }
+        waiter.resume(.failure(CancellationError()))
+    }
+
+    private func isOwn(_ channel: String) -> Bool {
+        Names.node(of: channel).map { $0 == node } ?? false
+    }
+
+    /// Gives the oldest messages of a channel to those who wait longest.
+    private func hand(_ channel: String) {
+        var expired: [Mailbox.Message] = []
+        while let token = mailboxes[channel]?.waiters.first {
+            guard let message = mailboxes[channel]?.take(at: loop.now, expired: &expired) else { break }
+            mailboxes[channel]?.waiters.removeFirst()
+            waiters.removeValue(forKey: token)?.resume(.success(message.body))
+        }
+        count(expired, of: channel)
+        note(channel)
+        removeIfIdle(channel)
+    }
+
+    private func removeIfIdle(_ channel: String) {
+        if mailboxes[channel]?.isIdle == true { mailboxes[channel] = nil }
+    }
+
+    // MARK: Groups
+
+    /// Adds channels; own ones count from the moment the answer passes.
+    func groupAdd(_ channel: String, to group: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
+        session.call({ .groupAdd(id: $0, group: group, channels: [channel], groupExpiry: nil) }) { result in
+            if case .success = result, self.isOwn(channel) { self.join(channel, group) }
+            done(result)
+        }
+    }
+
+    /// Discards a channel; an own one stops counting when the answer passes.
+    func groupDiscard(_ channel: String, from group: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void)
+    {
+        session.call({ .groupDiscard(id: $0, group: group, channels: [channel]) }) { result in
+            if case .success = result { self.leave(channel, group) }
+            done(result)
+        }
+    }
+
+    /// Registers members again after a reconnect, many to a frame.
+    private func add(_ members: [String], to group: String) {
+        let most = session.welcome?.namesPerFrame ?? limits.namesPerFrame
+        for start in stride(from: 0, to: members.count, by: most) {
+            let names = Array(members[start..<min(start + most, members.count)])
+            session.call({ .groupAdd(id: $0, group: group, channels: names, groupExpiry: nil) }, then: { _ in })
+        }
+    }
+
+    private func join(_ channel: String, _ group: String) {
+        groups[group, default: []].insert(channel)
+        mailboxes[channel, default: Mailbox()].groups.insert(group)
+    }
+
+    private func leave(_ channel: String, _ group: String) {
+        groups[group]?.remove(channel)
+        if groups[group]?.isEmpty == true { groups[group] = nil }
+        mailboxes[channel]?.groups.remove(group)
+        removeIfIdle(channel)
+    }
+
+    // MARK: Sending
+
+    /// Sends a request behind the reports it may depend on: what was taken makes room for what is sent.
+    func call(_ make: (RequestID) -> Request, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
+        report()
+        session.call(make, then: done)
+    }
+
+    func tail(_ query: TailQuery) -> AsyncStream<Tailed> {
+        let id = session.nextID()
+        let (stream, continuation) = AsyncStream.makeStream(of: Tailed.self, bufferingPolicy: .bufferingNewest(1_024))
+        guard session.post(.tail(id, query)) else {
+            continuation.finish()
+            return stream
+        }
+        tails[id] = (query, continuation)
+        let engine = NIOLoopBound(self, eventLoop: loop)
+        continuation.onTermination = { [loop] _ in loop.execute { engine.value.endTail(id) } }
+        return stream
+    }
+
+    private func endTail(_ id: RequestID) {
+        guard tails.removeValue(forKey: id) != nil else { return }
+        session.call({ .cancel(id: $0, target: id) }, then: { _ in })
+    }
+
+    // MARK: Reports
+
+    private func drop(_ channel: String, _ group: String?, _ count: UInt64, _ reason: DropReason) {
+        drops.append(Report.Dropped(channel: channel, group: group, count: count, reason: reason))
+        scheduleReport()
+    }
+
+    /// Counts a message that was taken and could not be read.
+    func dropUndecodable(_ channel: String) {
+        drop(channel, nil, 1, .undecodable)
+    }
+
+    private func count(_ expired: [Mailbox.Message], of channel: String) {
+        for message in expired { drop(channel, message.group, 1, .expired) }
+    }
+
+    private func note(_ channel: String) {
+        guard mailboxes[channel]?.needsReport == true else { return }
+        changed.insert(channel)
+        scheduleReport()
+    }
+
+    private func scheduleReport() {
+        guard !isReportScheduled else { return }
+        isReportScheduled = true
+        loop.assumeIsolated().execute { self.report() }
+    }
+
+    /// Tells the broker what was taken and dropped since the last time, in as many frames as it takes.
+    private func report() {
+        isReportScheduled = false
+        guard !changed.isEmpty || !drops.isEmpty else { return }
+        var taken: [Report.Taken] = []
+        for channel in changed {
+            guard let mailbox = mailboxes[channel], mailbox.needsReport else { continue }
+            taken.append(Report.Taken(channel: channel, taken: mailbox.taken, held: mailbox.held))
+            mailboxes[channel]?.taken = 0
+            mailboxes[channel]?.reportedHeld = mailbox.held
+            removeIfIdle(channel)
+        }
+        changed.removeAll(keepingCapacity: true)
+        let most = max((session.welcome?.namesPerFrame ?? limits.namesPerFrame) / 2, 1)
+        while !taken.isEmpty || !drops.isEmpty {
+            session.post(
+                .report(
+                    Report(received: pushes, taken: Array(taken.prefix(most)), dropped: Array(drops.prefix(most)))
+                )
+            )
+            taken.removeFirst(min(most, taken.count))
+            drops.removeFirst(min(most, drops.count))
+        }
+    }
+
+    // MARK: Expiry of what nobody takes
+
+    /// Once a second while something waits: what has expired goes, so that its room is free again.
+    private func scheduleSweep() {
+        guard sweep == nil else { return }
+        sweep = loop.assumeIsolated().scheduleTask(in: .seconds(1)) {
+            self.sweep = nil
+            self.expire()
+        }
+    }
+
+    private func expire() {
+        let now = loop.now
+        var somethingWaits = false
+        for channel in Array(mailboxes.keys) {
+            guard let messages = mailboxes[channel]?.messages, !messages.isEmpty else { continue }
+            let expired = messages.filter { $0.deadline <= now }
+            if !expired.isEmpty {
+                mailboxes[channel]?.messages.removeAll { $0.deadline <= now }
+                let direct = UInt64(expired.count { $0.group == nil })
+                mailboxes[channel]?.taken += direct
+                mailboxes[channel]?.held -= UInt64(expired.count) - direct
+                count(Array(expired), of: channel)
+                note(channel)
+                removeIfIdle(channel)
+            }
+            if mailboxes[channel]?.messages.isEmpty == false { somethingWaits = true }
+        }
+        if somethingWaits { scheduleSweep() }
+    }
+}

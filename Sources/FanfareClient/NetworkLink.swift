@@ -1,0 +1,124 @@
+import FanfareModel
+import FanfareProtocol
+import FanfareTransport
+import NIOCore
+
+/// Dials brokers in the order given, one after the other, beginning with the one that worked last.
+final class NetworkCarrier: LinkCarrier {
+    private let endpoints: [Endpoint]
+    private let limits: Limits
+    private let loop: any EventLoop
+    private let turn: WriteTurn
+    private let reader: FrameReader
+    private var next = 0
+
+    init(endpoints: [Endpoint], limits: Limits, loop: any EventLoop) {
+        precondition(!endpoints.isEmpty, "a layer needs a broker")
+        self.endpoints = endpoints
+        self.limits = limits
+        self.loop = loop
+        turn = WriteTurn(loop: loop)
+        reader = FrameReader(limits: limits)
+    }
+
+    func connect(for session: LayerSession) {
+        attempt(endpoints.count, for: session, reasons: [])
+    }
+
+    private func attempt(_ left: Int, for session: LayerSession, reasons: [String]) {
+        guard left > 0 else {
+            return session.linkClosed(nil, Failure(.silence, reasons.joined(separator: "; ")))
+        }
+        let endpoint = endpoints[next % endpoints.count]
+        let made = NIOLoopBound(
+            NetworkLink(session: session, reader: reader, limits: limits, loop: loop),
+            eventLoop: loop
+        )
+        let turn = NIOLoopBound(turn, eventLoop: loop)
+        let frameBytes = limits.frameBytes
+        Dialer.dial(endpoint, on: loop) { channel in
+            let connection = FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
+            try channel.pipeline.syncOperations.addHandler(connection)
+        }.assumeIsolated().whenFailure { error in
+            self.next += 1
+            self.attempt(left - 1, for: session, reasons: reasons + ["\(endpoint): \(SystemReason.text(error))"])
+        }
+    }
+}
+
+/// A session's link over a socket: replies are decoded here, silence of the broker ends it.
+final class NetworkLink: BrokerLink, FrameReceiver {
+    private let session: LayerSession
+    private let reader: FrameReader
+    private let limits: Limits
+    private let loop: any EventLoop
+    private var connection: FrameConnection?
+    private var failure: Failure?
+    private var sweep: Sweep?
+
+    init(session: LayerSession, reader: FrameReader, limits: Limits, loop: any EventLoop) {
+        self.session = session
+        self.reader = reader
+        self.limits = limits
+        self.loop = loop
+    }
+
+    func write(_ request: Request) {
+        guard let connection else { return }
+        connection.write(request)
+        if connection.pendingBytes > limits.linkBytes {
+            failure = Failure(.linkOverflow, "the broker does not read: \(connection.pendingBytes) bytes wait for it")
+            connection.close()
+        }
+    }
+
+    func close() {
+        connection?.closeWhenWritten()
+    }
+
+    func connectionOpened(_ connection: FrameConnection) {
+        self.connection = connection
+        sweep = Sweep(loop: loop, every: .seconds(1)) { [unowned self] in checkSilence() }
+        session.linkOpened(self)
+    }
+
+    func connection(_ connection: FrameConnection, received payload: UnsafeRawBufferPointer) {
+        do throws(Refusal) {
+            for reply in try reader.reply(payload) { session.linkReceived(reply) }
+        } catch {
+            // A broker that speaks nonsense cannot be trusted with what follows.
+            failure = Failure(.malformedFrame, "the broker sent what cannot be read: \(error.failure.text)")
+            connection.close()
+        }
+    }
+
+    func connectionFinishedBurst(_ connection: FrameConnection) {
+        session.linkFinishedBurst()
+    }
+
+    func connection(_ connection: FrameConnection, failed failure: StreamFailure) {
+        switch failure {
+        case .frame(let failure): self.failure = failure
+        case .http: self.failure = Failure(.malformedFrame, "the broker's address answers with HTTP")
+        }
+        connection.close()
+    }
+
+    func connectionClosed(_ connection: FrameConnection) {
+        sweep?.cancel()
+        self.connection = nil
+        session.linkClosed(self, failure ?? Failure(.silence, "the broker closed the connection"))
+    }
+
+    /// Asks a quiet broker for a sign of life, then gives it up.
+    private func checkSilence() {
+        guard let connection else { return }
+        let quiet = loop.now - connection.lastHeard
+        if quiet >= .milliseconds(Int64(clamping: limits.silenceMaximum.value)) {
+            failure = Failure(.silence, "nothing was heard from the broker for \(limits.silenceMaximum.value) ms")
+            connection.close()
+        } else if quiet >= .milliseconds(Int64(clamping: limits.pingAfter.value)) {
+            connection.write(Request.ping(session.nextID()))
+        }
+    }
+}

@@ -1,0 +1,21 @@
+import FanfareModel
+import Glibc
+
+/// Facts about this process: its id, and where its environment says the broker is.
+enum ProcessFacts {
+    static var identifier: Int32 { getpid() }
+
+    /// The endpoints as given, or the standard one.
+    static func endpoints(_ texts: [String]) throws(ProgramFailure) -> [Endpoint] {
+        guard texts.isEmpty else {
+            var endpoints: [Endpoint] = []
+            for text in texts { endpoints.append(try Endpoint(text)) }
+            return endpoints
+        }
+        var environment: [String: String] = [:]
+        for name in ["FANFARE_BROKER", "XDG_RUNTIME_DIR"] {
+            if let value = getenv(name) { environment[name] = String(cString: value) }
+        }
+        return [try Endpoint.standard(environment: environment, userID: geteuid())]
+    }
+}
