@@ -1,0 +1,33 @@
+package import FanfareModel
+import Glibc
+
+/// A configuration file on disk, before anything in it is understood.
+package enum ConfigurationFile {
+    /// The most a configuration file may hold. More is somebody's log or database, not a configuration.
+    package static let bytesMaximum = 1_048_576
+
+    /// The text of the file at `path`.
+    ///
+    /// - Throws: `ProgramFailure(.configuration)` when it is missing, unreadable, too large or not UTF-8.
+    package static func read(_ path: String) throws(ProgramFailure) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw refusal(path, String(cString: strerror(errno))) }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw refusal(path, String(cString: strerror(errno))) }
+            guard count > 0 else { break }
+            bytes.append(contentsOf: chunk[..<count])
+            guard bytes.count <= bytesMaximum else { throw refusal(path, "it has more than \(bytesMaximum) bytes") }
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw refusal(path, "it is not UTF-8 text") }
+        return text
+    }
+
+    private static func refusal(_ path: String, _ why: String) -> ProgramFailure {
+        ProgramFailure(.configuration, "configuration file \"\(path)\" cannot be read: \(why)")
+    }
+}

@@ -1,0 +1,78 @@
+/// Numbers of a program in the Prometheus text format, version 0.0.4.
+///
+/// A value: filled when somebody asks, from counters the program keeps anyway.
+package struct Metrics: Sendable {
+    /// What a number does over time.
+    package enum Kind: String, Sendable {
+        /// Only grows while the process lives. Its name ends in `_total`.
+        case counter
+        /// Goes up and down.
+        case gauge
+    }
+
+    /// What Prometheus calls this format in `Content-Type`.
+    package static let contentType = "text/plain; version=0.0.4; charset=utf-8"
+
+    /// The document so far.
+    package private(set) var text = ""
+
+    package init() {}
+
+    /// Adds a metric with one number.
+    ///
+    /// - Parameters:
+    ///   - name: The full name, with the unit last: `fanfare_broker_queued_bytes`.
+    ///   - kind: What the number does over time.
+    ///   - help: What it means, and what it means when it grows.
+    ///   - value: The number.
+    package mutating func add(_ name: String, _ kind: Kind, help: String, _ value: Double) {
+        begin(name, kind, help)
+        text += "\(name) \(Self.number(value))\n"
+    }
+
+    /// Adds a metric with one number per value of a label, in the order of the values.
+    ///
+    /// The values must come from a list the program knows, never from a peer: each is a time series for ever.
+    package mutating func add(_ name: String, _ kind: Kind, help: String, by label: String, _ values: [String: Double])
+    {
+        begin(name, kind, help)
+        for (value, number) in values.sorted(by: { $0.key < $1.key }) {
+            text += "\(name){\(label)=\"\(Self.escaped(value, quotes: true))\"} \(Self.number(number))\n"
+        }
+    }
+
+    private mutating func begin(_ name: String, _ kind: Kind, _ help: String) {
+        precondition(Self.isName(name), "\(name) is not a name of a metric")
+        text += "# HELP \(name) \(Self.escaped(help, quotes: false))\n# TYPE \(name) \(kind.rawValue)\n"
+    }
+
+    private static func isName(_ name: String) -> Bool {
+        name.first?.isNumber == false
+            && name.utf8.allSatisfy { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+                    true
+                default: false
+                }
+            }
+    }
+
+    private static func escaped(_ text: String, quotes: Bool) -> String {
+        text.reduce(into: "") { result, character in
+            switch character {
+            case "\\": result += "\\\\"
+            case "\n", "\r\n": result += "\\n"
+            case "\"" where quotes: result += "\\\""
+            default: result.append(character)
+            }
+        }
+    }
+
+    /// Whole numbers without a fraction, as far as a double tells them apart.
+    private static func number(_ value: Double) -> String {
+        if let whole = Int64(exactly: value), whole.magnitude < 1 << 53 { return String(whole) }
+        if value.isNaN { return "NaN" }
+        if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }
+        return String(value)
+    }
+}

@@ -1,0 +1,148 @@
+import ArgumentParser
+import FanfareBroker
+import FanfareModel
+import FanfareOps
+import FoundationEssentials
+import Glibc
+import Logging
+
+/// `fanfare-broker`: reads what the person wants and runs the broker.
+@main
+struct BrokerCommand: AsyncParsableCommand {
+    private static let program = "fanfare-broker"
+
+    static let configuration = CommandConfiguration(
+        commandName: program,
+        abstract: "Holds the channels and groups of Fanfare and carries their messages.",
+        discussion: """
+            Without flags it listens on a Unix socket of its own and needs no configuration. Settings come from the \
+            defaults, then --config FILE, then the flags; the last one wins. --print-config shows all of them.
+
+            When it is ready it prints one line on standard output: fanfare-broker ready on ENDPOINT …
+
+            \(Program.exitCodes)
+            """,
+        version: "\(program) \(Version.current)"
+    )
+
+    @Option(help: ArgumentHelp(BrokerValues.help("listen") + " Repeatable.", valueName: "endpoint"))
+    var listen: [String] = []
+
+    @Option(help: ArgumentHelp(BrokerValues.help("ops"), valueName: "host:port"))
+    var ops: String?
+
+    @Option(help: ArgumentHelp("Configuration file (YAML).", valueName: "file"))
+    var config: String?
+
+    @Flag(help: "Say whether the configuration is valid and what it comes to, and exit with 0 or 78.")
+    var checkConfig = false
+
+    @Flag(help: "Print all settings with their values and explanations as a configuration file, and exit.")
+    var printConfig = false
+
+    @Flag(help: ArgumentHelp(BrokerValues.help("allow_remote_tcp")))
+    var allowRemoteTcp = false
+
+    @Option(help: ArgumentHelp(BrokerValues.help("limits.capacity_default"), valueName: "messages"))
+    var capacity: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("limits.expiry_default_seconds"), valueName: "seconds"))
+    var expiry: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("limits.group_expiry_default_seconds"), valueName: "seconds"))
+    var groupExpiry: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("limits.body_bytes"), valueName: "bytes"))
+    var bodyBytes: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("limits.queued_bytes"), valueName: "bytes"))
+    var memoryBytes: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Any other limit by its name in the configuration file, such as sessions=1000; --print-config lists them. "
+                + "Repeatable.",
+            valueName: "name=value"
+        )
+    )
+    var limit: [String] = []
+
+    @Option(help: ArgumentHelp(BrokerValues.help("log_format"), valueName: "format"))
+    var logFormat: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("log_level"), valueName: "level"))
+    var logLevel: String?
+
+    func run() async {
+        await Program.run(Self.program) {
+            let settings = try settings()
+            if printConfig {
+                StandardStream.output.writeLine(
+                    settings.commentedYAML(title: "\(Self.program) \(Version.current): every setting and its value.")
+                )
+                return
+            }
+            let environment = ProcessInfo.processInfo.environment
+            let plan = try BrokerPlan(settings, environment: environment, userID: geteuid())
+            if checkConfig {
+                StandardStream.output.writeLine(plan.summary)
+                return
+            }
+            try await Self.serve(plan)
+        }
+    }
+
+    /// The defaults, then the file, then the flags.
+    private func settings() throws(ProgramFailure) -> Settings<BrokerValues> {
+        var settings = Settings(defaults: BrokerValues(), table: BrokerValues.table)
+        if let config { try settings.read(yaml: ConfigurationFile.read(config), from: config) }
+        try settings.set("listen", to: listen, from: "--listen")
+        try settings.set("ops", to: ops.map { [$0] } ?? [], from: "--ops")
+        try settings.set("allow_remote_tcp", to: allowRemoteTcp ? ["true"] : [], from: "--allow-remote-tcp")
+        try settings.set("log_format", to: logFormat.map { [$0] } ?? [], from: "--log-format")
+        try settings.set("log_level", to: logLevel.map { [$0] } ?? [], from: "--log-level")
+        let limits = [
+            ("capacity_default", capacity, "--capacity"), ("expiry_default_seconds", expiry, "--expiry"),
+            ("group_expiry_default_seconds", groupExpiry, "--group-expiry"), ("body_bytes", bodyBytes, "--body-bytes"),
+            ("queued_bytes", memoryBytes, "--memory-bytes"),
+        ]
+        for (name, value, flag) in limits {
+            try settings.set("limits.\(name)", to: value.map { [$0] } ?? [], from: flag)
+        }
+        for assignment in limit { try settings.set(assignment: assignment, in: "limits", from: "--limit") }
+        try settings.settle(limits: \.limits)
+        return settings
+    }
+
+    private static func serve(_ plan: BrokerPlan) async throws {
+        Logs.bootstrap(format: plan.logFormat, level: plan.logLevel)
+        let logger = Logger(label: program)
+        try SocketFolder.prepare(for: plan.server.endpoints, isOurs: plan.ownsFolder, userID: geteuid())
+        let stage = RunStage<BrokerServer>()
+        try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin) {
+            var parts: [RunningPart] = []
+            if let (host, port) = plan.ops {
+                let ops = try await OpsServer.start(
+                    host: host,
+                    port: port,
+                    routes: BrokerOps.routes(stage),
+                    logger: logger
+                )
+                logger.info(
+                    "operations port open",
+                    metadata: ["host": "\(host)", "port": .stringConvertible(ops.port)]
+                )
+                parts.append(RunningPart(name: "operations") { await ops.stop() })
+            }
+            let broker = try await BrokerServer.start(plan.server, logger: logger)
+            stage.current = .running(broker)
+            parts.append(
+                RunningPart(name: "broker") {
+                    stage.current = .stopping
+                    await broker.stop(within: plan.stopWithin)
+                }
+            )
+            return (broker.endpoints.map(\.description).joined(separator: " "), parts)
+        }
+    }
+}

@@ -1,0 +1,146 @@
+import FanfareBroker
+import FanfareModel
+import FanfareOps
+import Logging
+
+/// Everything a person can set about the broker.
+struct BrokerValues: Sendable {
+    /// Endpoints as written; empty means the standard one.
+    var listen: [String] = []
+    var ops: String?
+    var allowsRemoteTCP = false
+    var stopWithin = Milliseconds(10_000)
+    var logFormat: String?
+    var logLevel: String? = Logger.Level.info.rawValue
+    var limits = Limits()
+
+    /// Endpoints one broker listens on at most.
+    private static let endpointsMaximum = 16
+
+    /// Every setting of the broker.
+    static let table: [Setting<BrokerValues>] =
+        [
+            .list(
+                "listen",
+                \.listen,
+                example: "unix:/run/fanfare/broker.sock",
+                most: endpointsMaximum,
+                flag: "--listen",
+                "Where to listen, as unix:/path or tcp://host:port. Without any: the socket of $FANFARE_BROKER, else "
+                    + "$XDG_RUNTIME_DIR/fanfare/broker.sock, else /run/fanfare/broker.sock for root, else a folder "
+                    + "under /tmp."
+            ),
+            .text(
+                "ops",
+                \.ops,
+                example: "127.0.0.1:7412",
+                flag: "--ops",
+                "HOST:PORT of the operations port: /healthz, /readyz and /metrics over HTTP. Without it there is none."
+            ),
+            .flag(
+                "allow_remote_tcp",
+                \.allowsRemoteTCP,
+                flag: "--allow-remote-tcp",
+                "Whether tcp:// endpoints may be reachable from other machines; without TLS and tokens everybody "
+                    + "there can read and send everything."
+            ),
+            .seconds(
+                "stop_within_seconds",
+                \.stopWithin,
+                100...300_000,
+                "How long connections get to take what is waiting for them after SIGTERM."
+            ),
+            .choice(
+                "log_format",
+                \.logFormat,
+                LogFormat.allCases.map(\.rawValue),
+                flag: "--log-format",
+                "Shape of the log on standard error. Without it: text on a terminal, json otherwise."
+            ),
+            .choice(
+                "log_level",
+                \.logLevel,
+                Logger.Level.allCases.map(\.rawValue),
+                flag: "--log-level",
+                "The least severe level that is logged."
+            ),
+        ] + Setting.section("limits", \.limits, Limits.settings)
+
+    /// What `--help` says about the flag of a setting.
+    static func help(_ path: String) -> String {
+        table.first { $0.path == path }!.help(defaults: BrokerValues())
+    }
+}
+
+/// The broker's settings, understood: what ``BrokerServer`` and the operations port are started with.
+struct BrokerPlan: Sendable {
+    var server = BrokerServer.Configuration()
+    /// Whether nobody named an endpoint, so that the folder of the standard one is the broker's to make.
+    var ownsFolder = false
+    var ops: (host: String, port: Int)?
+    var stopWithin: Milliseconds
+    var logFormat: LogFormat?
+    var logLevel: Logger.Level
+
+    /// - Parameters:
+    ///   - settings: Settled settings.
+    ///   - environment: Where the standard endpoint is looked up.
+    ///   - userID: The effective user, likewise.
+    /// - Throws: `ProgramFailure(.configuration)` for endpoints that cannot be used.
+    init(
+        _ settings: Settings<BrokerValues>,
+        environment: [String: String],
+        userID: UInt32
+    ) throws(ProgramFailure) {
+        let values = settings.values
+        stopWithin = values.stopWithin
+        logFormat = values.logFormat.flatMap(LogFormat.init(rawValue:))
+        logLevel = values.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
+        server.limits = values.limits
+        server.version = "fanfare-broker/\(Version.current)"
+        if values.listen.isEmpty {
+            ownsFolder = environment["FANFARE_BROKER", default: ""].isEmpty
+            server.endpoints = [try Endpoint.standard(environment: environment, userID: userID)]
+        }
+        for text in values.listen {
+            let endpoint = try settings.locating("listen") { () throws(ProgramFailure) in try Endpoint(text) }
+            guard !server.endpoints.contains(endpoint) else {
+                throw ProgramFailure(.configuration, "endpoint \(endpoint) is given twice; keep one of them")
+            }
+            server.endpoints.append(endpoint)
+        }
+        for endpoint in server.endpoints where endpoint.isRemote && !values.allowsRemoteTCP {
+            throw ProgramFailure(
+                .configuration,
+                "endpoint \(endpoint) can be reached from other machines, and this version has neither TLS nor tokens; "
+                    + "use 127.0.0.1 or a Unix socket, or --allow-remote-tcp inside a trusted network"
+            )
+        }
+        if let text = values.ops {
+            ops = try settings.locating("ops") { () throws(ProgramFailure) in
+                try Endpoint.hostAndPort(text, portDefault: nil)
+            }
+        }
+    }
+
+    /// What `--check-config` says about a valid configuration.
+    var summary: String {
+        """
+        configuration is valid
+        listen: \(server.endpoints.map(\.description).joined(separator: " "))
+        ops: \(ops.map { "http://\($0.host):\($0.port)" } ?? "none")
+        limits: \(Setting.changed(server.limits, Limits(), Limits.settings))
+        """
+    }
+}
+
+extension Endpoint {
+    /// Whether the endpoint may be reachable from other machines. Names other than `localhost` count as remote:
+    /// what they mean is decided elsewhere.
+    var isRemote: Bool {
+        guard case .tcp(let host, _) = self else { return false }
+        let quads = host.split(separator: ".", omittingEmptySubsequences: false)
+        let isLoopback4 = quads.count == 4 && quads[0] == "127" && quads.allSatisfy { UInt8($0) != nil }
+        return !(isLoopback4 || host == "::1" || host == "localhost")
+    }
+}

@@ -1,0 +1,159 @@
+import FanfareModel
+import FanfareOps
+import FanfareWorker
+import Logging
+
+/// Everything a person can set about a worker.
+struct WorkerValues: Sendable {
+    /// Endpoints as written; empty means the standard one.
+    var brokers: [String] = []
+    var listen: String? = "127.0.0.1:8000"
+    var ops: String?
+    var name: String?
+    var stopWithin = Milliseconds(10_000)
+    var logFormat: String?
+    var logLevel: String? = Logger.Level.info.rawValue
+    var limits = Limits()
+    var sockets = WorkerLimits()
+
+    /// Endpoints one worker tries at most.
+    private static let brokersMaximum = 16
+
+    /// Every setting of the worker.
+    static let table: [Setting<WorkerValues>] =
+        [
+            .list(
+                "brokers",
+                \.brokers,
+                example: "unix:/run/fanfare/broker.sock",
+                most: brokersMaximum,
+                flag: "--broker",
+                "The broker, as unix:/path or tcp://host:port; several are tried in order. Without any: the socket of "
+                    + "$FANFARE_BROKER, else $XDG_RUNTIME_DIR/fanfare/broker.sock, else /run/fanfare/broker.sock for "
+                    + "root, else a folder under /tmp."
+            ),
+            .text(
+                "listen",
+                \.listen,
+                example: "127.0.0.1:8000",
+                flag: "--listen",
+                "HOST:PORT for browsers. Several workers may share one."
+            ),
+            .text(
+                "ops",
+                \.ops,
+                example: "127.0.0.1:8001",
+                flag: "--ops",
+                "HOST:PORT of the operations port: /healthz, /readyz and /metrics over HTTP. Without it there is none."
+            ),
+            .text(
+                "name",
+                \.name,
+                example: "worker-1",
+                flag: "--name",
+                "What listings call this worker. Without it: the host's name and the process id."
+            ),
+            .seconds(
+                "stop_within_seconds",
+                \.stopWithin,
+                100...300_000,
+                "How long sockets get to take what is waiting for them after SIGTERM."
+            ),
+            .choice(
+                "log_format",
+                \.logFormat,
+                LogFormat.allCases.map(\.rawValue),
+                flag: "--log-format",
+                "Shape of the log on standard error. Without it: text on a terminal, json otherwise."
+            ),
+            .choice(
+                "log_level",
+                \.logLevel,
+                Logger.Level.allCases.map(\.rawValue),
+                flag: "--log-level",
+                "The least severe level that is logged."
+            ),
+        ] + Setting.section("sockets", \.sockets, WorkerLimits.settings)
+        + Setting.section("limits", \.limits, Limits.settings)
+
+    /// What `--help` says about the flag of a setting.
+    static func help(_ path: String) -> String {
+        table.first { $0.path == path }!.help(defaults: WorkerValues())
+    }
+}
+
+/// The worker's settings, understood: what ``WorkerServer`` and the operations port are started with.
+struct WorkerPlan: Sendable {
+    var server = WorkerServer.Configuration()
+    var ops: (host: String, port: Int)?
+    var stopWithin: Milliseconds
+    var logFormat: LogFormat?
+    var logLevel: Logger.Level
+
+    /// - Parameters:
+    ///   - settings: Settled settings.
+    ///   - environment: Where the standard endpoint is looked up.
+    ///   - userID: The effective user, likewise.
+    ///   - standardName: What a worker without a name is called.
+    /// - Throws: `ProgramFailure(.configuration)` for addresses and names that cannot be used.
+    init(
+        _ settings: Settings<WorkerValues>,
+        environment: [String: String],
+        userID: UInt32,
+        standardName: String
+    ) throws(ProgramFailure) {
+        let values = settings.values
+        stopWithin = values.stopWithin
+        logFormat = values.logFormat.flatMap(LogFormat.init(rawValue:))
+        logLevel = values.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
+        server.limits = values.limits
+        server.workerLimits = values.sockets
+        server.version = Version.current
+        server.name = values.name ?? standardName
+        guard (1...values.limits.textBytes).contains(server.name.utf8.count) else {
+            throw ProgramFailure(
+                .configuration,
+                "\(settings.origins["name"].map { $0 + ": " } ?? "")name \"\(server.name)\" must have 1 to "
+                    + "\(values.limits.textBytes) bytes"
+            )
+        }
+        if values.brokers.isEmpty {
+            server.brokers = [try Endpoint.standard(environment: environment, userID: userID)]
+        }
+        for text in values.brokers {
+            server.brokers.append(
+                try settings.locating("brokers") { () throws(ProgramFailure) in try Endpoint(text) }
+            )
+        }
+        (server.listenHost, server.listenPort) = try Self.address("listen", values.listen ?? "", settings)
+        if let text = values.ops { ops = try Self.address("ops", text, settings) }
+    }
+
+    private static func address(
+        _ path: String,
+        _ text: String,
+        _ settings: Settings<WorkerValues>
+    ) throws(ProgramFailure) -> (host: String, port: Int) {
+        try settings.locating(path) { () throws(ProgramFailure) in
+            try Endpoint.hostAndPort(text, portDefault: nil)
+        }
+    }
+
+    /// `host` and `port` as part of a URL.
+    static func url(_ host: String, _ port: Int) -> String {
+        host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
+    }
+
+    /// What `--check-config` says about a valid configuration.
+    var summary: String {
+        """
+        configuration is valid
+        brokers: \(server.brokers.map(\.description).joined(separator: " "))
+        listen: \(Self.url(server.listenHost, server.listenPort))
+        ops: \(ops.map { Self.url($0.host, $0.port) } ?? "none")
+        name: \(server.name)
+        sockets: \(Setting.changed(server.workerLimits, WorkerLimits(), WorkerLimits.settings))
+        limits: \(Setting.changed(server.limits, Limits(), Limits.settings))
+        """
+    }
+}
