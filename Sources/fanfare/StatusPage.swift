@@ -1,0 +1,77 @@
+import FanfareModel
+
+/// The blocks of `status` and of one channel: labels and values.
+enum StatusPage {
+    private static let blocks: [(heading: String, fields: [String])] = [
+        ("BROKER", ["broker", "pid", "epoch", "uptime_milliseconds", "endpoints"]),
+        (
+            "HOLDS",
+            [
+                "sessions", "strangers", "namespaces", "channels", "groups", "memberships", "queued_messages",
+                "queued_bytes",
+                "receives", "tails",
+            ]
+        ),
+        (
+            "TRAFFIC",
+            [
+                "frames_in", "frames_out", "bytes_in", "bytes_out", "sends", "group_sends", "group_deliver_frames",
+                "delivers",
+                "hand_outs", "errors",
+            ]
+        ),
+    ]
+    private static let counters = ["drops", "refused"]
+
+    /// What a broker says of itself: protocol section 9. Fields this program does not know come last.
+    static func page(_ status: MessageValue) -> Page {
+        let map = status.map ?? [:]
+        var page = Page()
+        for block in blocks {
+            page.append(
+                heading: block.heading,
+                facts: block.fields.compactMap { field in map[field].map { fact(field, $0) } }
+            )
+        }
+        for field in counters {
+            page.append(heading: field.uppercased(), facts: counts(map[field]))
+        }
+        let known = Set(blocks.flatMap(\.fields) + counters)
+        let others = map.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
+        page.append(heading: "OTHER", facts: others.map { fact($0.key, $0.value) })
+        return page
+    }
+
+    /// Everything known of the channels of one name, a block for each namespace that has one.
+    static func channelPage(_ answer: MessageValue) -> Page {
+        var page = Page()
+        for row in answer["rows"]?.array ?? [] {
+            let fields = ["namespace"] + Listing.channels.columns.map(\.field).filter { $0 != "channel" } + ["session"]
+            var facts = fields.compactMap { field in row[field].map { fact(field, $0) } }
+            facts += (row["attributes"]?.map ?? [:]).sorted { $0.key < $1.key }.map {
+                ($0.key, CellText.plain($0.value))
+            }
+            facts += [("in groups", CellText.plain(row["group_names"] ?? .null))]
+            page.append(heading: row["channel"]?.string ?? "channel", facts: facts)
+        }
+        return page
+    }
+
+    private static func counts(_ value: MessageValue?) -> [(label: String, value: String)] {
+        let counts = (value?.map ?? [:]).sorted { $0.key < $1.key }.map { ($0.key, CellText.plain($0.value)) }
+        return counts.isEmpty ? [("none", "")] : counts
+    }
+
+    /// Units stand at the end of a field's name, and only there.
+    private static func fact(_ field: String, _ value: MessageValue) -> (label: String, value: String) {
+        var label = field
+        var text = CellText.plain(value)
+        if field.hasSuffix("_milliseconds") {
+            label = String(field.dropLast("_milliseconds".count))
+            text = value.int.map(HumanNumbers.age) ?? CellText.absent
+        } else if field == "bytes" || field.hasSuffix("_bytes") || field.hasPrefix("bytes_") {
+            text = value.int.map(HumanNumbers.bytes) ?? CellText.absent
+        }
+        return (label.replacing("_", with: " "), text)
+    }
+}

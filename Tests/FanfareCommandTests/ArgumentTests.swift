@@ -1,0 +1,304 @@
+import ArgumentParser
+import FanfareClient
+import FanfareModel
+import FanfareProtocol
+import Testing
+
+@testable import fanfare
+
+struct ArgumentTests {
+    /// How the program would end for words that ask no broker.
+    private func ending(_ arguments: String...) -> Ending? {
+        do {
+            var command = try Fanfare.parseAsRoot(arguments)
+            try command.run()
+            return nil
+        } catch {
+            return Ending(error)
+        }
+    }
+
+    private func groupsQuery(_ arguments: String...) throws -> InspectionQuery {
+        let command = try GroupsCommand.parse(arguments)
+        let query = command.listing.query(.groups, glob: command.glob, namespace: command.global.namespace)
+        return try command.pages.walk(query, command.listing).query
+    }
+
+    @Test func `a bare listing asks for the first hundred of all namespaces by name`() throws {
+        #expect(try groupsQuery() == InspectionQuery(.groups))
+    }
+
+    @Test func `filter, order, size, place and namespace go to the broker`() throws {
+        var expected = InspectionQuery(.groups)
+        expected.match = Glob("chat.*")
+        expected.namespace = "blue"
+        expected.sort = "rate"
+        expected.descending = true
+        expected.limit = 7
+        expected.cursor = "abc"
+        let query = try groupsQuery(
+            "chat.*",
+            "--namespace",
+            "blue",
+            "--sort",
+            "rate",
+            "--descending",
+            "--limit",
+            "7",
+            "--cursor",
+            "abc"
+        )
+        #expect(query == expected)
+    }
+
+    @Test func `--top is descending and limited, by the main number unless --sort says otherwise`() throws {
+        var expected = InspectionQuery(.groups)
+        expected.sort = "members"
+        expected.descending = true
+        expected.limit = 3
+        #expect(try groupsQuery("--top", "3") == expected)
+        expected.sort = "messages"
+        #expect(try groupsQuery("--top", "3", "--sort", "MESSAGES") == expected)
+    }
+
+    @Test(
+        "columns are known by heading and by wire name",
+        arguments: [
+            ("age", "age_milliseconds"), ("AGE", "age_milliseconds"), ("age_milliseconds", "age_milliseconds"),
+            ("rate/s", "rate"), ("Members", "members"), ("bogus", "bogus"),
+        ]
+    )
+    func columnNames(text: String, field: String) {
+        #expect(Listing.groups.field(named: text) == field)
+    }
+
+    @Test func `hyphens of headings are underscores on the wire`() {
+        #expect(Listing.sessions.field(named: "frames-in") == "frames_in")
+        #expect(Listing.sessions.field(named: "bytes-out") == "bytes_out")
+        #expect(Listing.channels.field(named: "oldest") == "oldest_milliseconds")
+    }
+
+    @Test func `one group and one channel are asked for by name`() throws {
+        let group = try GroupCommand.parse(["chat.lobby", "--namespace", "blue"])
+        let groupQuery = group.listing.query(.group, name: group.name, namespace: group.global.namespace)
+        #expect(groupQuery.subject == .group)
+        #expect(groupQuery.name == "chat.lobby")
+        #expect(groupQuery.namespace == "blue")
+        let channelQuery = try ChannelCommand.parse(["n1!a"]).query
+        #expect(channelQuery.subject == .channel)
+        #expect(channelQuery.name == "n1!a")
+        #expect(channelQuery.namespace == nil)
+    }
+
+    @Test func `workers are the sessions that own a node unless --all`() throws {
+        let workers = try WorkersCommand.parse(["--top", "5"]).walk
+        #expect(workers.query.subject == .sessions)
+        #expect(workers.query.sort == "memberships")
+        #expect(workers.extent == .owners(limit: 5))
+        #expect(try WorkersCommand.parse(["--all"]).walk.extent == .page)
+    }
+
+    @Test func `--all walks from the cursor on`() throws {
+        let command = try DropsCommand.parse(["--all", "--cursor", "c"])
+        let walk = try command.pages.walk(InspectionQuery(.drops), command.listing)
+        #expect(walk.extent == .all)
+        #expect(walk.query.cursor == "c")
+    }
+
+    @Test func `a tail carries pattern, sample, rate and namespace`() throws {
+        var expected = TailQuery(kind: .group, match: Glob("chat.*"))
+        #expect(try TailCommand.parse(["group", "chat.*"]).query == expected)
+        expected.kind = .channel
+        expected.namespace = "blue"
+        expected.sample = 10
+        expected.ratePerSecond = 500
+        let command = try TailCommand.parse(
+            ["channel", "chat.*", "--sample", "10", "--rate", "500", "--count", "3", "--namespace", "blue"]
+        )
+        #expect(command.query == expected)
+        #expect(command.count == 3)
+    }
+
+    @Test func `options every command takes may stand before the command`() {
+        let moved = GlobalOptions.behindCommand(["--broker", "unix:/b", "--json", "groups", "chat.*"])
+        #expect(moved == ["groups", "--broker", "unix:/b", "--json", "chat.*"])
+        #expect(GlobalOptions.behindCommand(["--namespace=x", "drops"]) == ["drops", "--namespace=x"])
+        #expect(GlobalOptions.behindCommand(["--version"]) == ["--version"])
+        #expect(GlobalOptions.behindCommand(["--broker"]) == ["--broker"])
+        #expect(GlobalOptions.behindCommand(["groups", "--json"]) == ["groups", "--json"])
+    }
+
+    @Test func `--watch stands alone, takes seconds, and does not take the pattern behind it`() throws {
+        #expect(WatchOptions.spelledOut(["groups", "--watch", "chat.*"]) == ["groups", "--watch=2", "chat.*"])
+        #expect(WatchOptions.spelledOut(["groups", "--watch"]) == ["groups", "--watch=2"])
+        #expect(WatchOptions.spelledOut(["groups", "--watch", "--json"]) == ["groups", "--watch=2", "--json"])
+        for arguments in [["--watch", "0.5"], ["--watch=0.5"], ["send", "a", "--", "--watch"]] {
+            #expect(WatchOptions.spelledOut(arguments) == arguments)
+        }
+        #expect(try GroupsCommand.parse(["--watch", "0.5", "x"]).watch.watch == 0.5)
+    }
+
+    @Test func `endpoints are tried in the order given; an unusable one is a fault of configuration`() throws {
+        let command = try StatusCommand.parse(["--broker", "unix:/a/b", "--broker", "tcp://h:1"])
+        #expect(try command.global.endpoints() == [.unix(path: "/a/b"), .tcp(host: "h", port: 1)])
+        let bad = try StatusCommand.parse(["--broker", "http://x"])
+        let failure = #expect(throws: ProgramFailure.self) { try bad.global.endpoints() }
+        #expect(try Ending(#require(failure)).exitCode == 78)
+    }
+
+    @Test func `the hello names program, process, role and namespace`() throws {
+        let hello = try SendCommand.parse(["a", "{}", "--namespace", "blue"]).global.hello()
+        #expect(hello.client.hasPrefix("fanfare/"))
+        #expect(hello.name == "fanfare-\(System.processID)")
+        #expect(hello.role == .admin)
+        #expect(hello.namespace == "blue")
+        #expect(hello.node == nil)
+        #expect(try StatusCommand.parse([]).global.hello().namespace == "default")
+    }
+
+    @Test func `expiry is given in seconds`() throws {
+        #expect(try SendCommand.parse(["a", "{}", "--expiry", "1.5"]).expiry.milliseconds == Milliseconds(1_500))
+        #expect(try GroupSendCommand.parse(["a", "{}", "--outcome"]).wantsOutcome)
+        #expect(try SendCommand.parse(["a", "{}"]).expiry.milliseconds == nil)
+    }
+
+    @Test(
+        "what the command line cannot mean ends with 64 and one line that says why",
+        arguments: [
+            (["bogus"], "'bogus'"), (["groups", "--bogus"], "'--bogus'"), (["group"], "'<name>'"),
+            (["send", "a"], "'<message>'"),
+            (["groups", "--limit", "0"], "1 to 1000"), (["groups", "--limit", "1001"], "1001"),
+            (["groups", "--top", "0"], "--top is 0"), (["groups", "--top", "3", "--limit", "3"], "--top"),
+            (["groups", "--watch=0"], "0.1 to 3600"), (["groups", "--watch=nan"], "nan"),
+            (["tail", "drop", "x"], "'drop'"),
+            (["tail", "group", "x", "--rate", "10001"], "10001"),
+            (["tail", "group", "x", "--sample", "0"], "--sample"),
+            (["tail", "group", "x", "--count", "0"], "--count"), (["ping", "--count", "0"], "1 to 100000"),
+            (["ping", "--interval", "61"], "61"), (["send", "a", "{}", "--expiry", "0"], "0.001 to 86400"),
+            (["send", "a", "{}", "--expiry", "inf"], "inf"),
+        ] as [([String], String)]
+    )
+    func usageErrors(arguments: [String], part: String) throws {
+        let error = #expect(throws: (any Error).self) { try Fanfare.parseAsRoot(arguments) }
+        let ending = try Ending(#require(error))
+        #expect(ending.exitCode == 64)
+        #expect(ending.text.hasPrefix("fanfare: "))
+        #expect(ending.text.contains(part))
+        #expect(!ending.text.contains("\n"))
+    }
+
+    @Test func `--all with a size is a usage error`() throws {
+        let command = try GroupsCommand.parse(["--all", "--limit", "3"])
+        let error = #expect(throws: (any Error).self) {
+            try command.pages.walk(InspectionQuery(.groups), command.listing)
+        }
+        #expect(try Ending(#require(error)).exitCode == 64)
+    }
+
+    @Test func `flush wants its namespace said`() throws {
+        #expect(try FlushCommand.parse(["--namespace", "blue", "--yes"]).namespace() == "blue")
+        let failure = #expect(throws: ProgramFailure.self) { try FlushCommand.parse(["--yes"]).namespace() }
+        #expect(failure?.exit == .usage)
+    }
+
+    @Test func `help and version are no errors, and help tells the exit codes`() throws {
+        let help = try #require(ending("--help"))
+        #expect(help.exitCode == 0)
+        #expect(help.text.contains("64") && help.text.contains("69") && help.text.contains("78"))
+        for command in Fanfare.configuration.subcommands {
+            #expect(help.text.contains(try #require(command.configuration.commandName)))
+        }
+        #expect(try #require(ending("--version")).exitCode == 0)
+        #expect(try #require(ending("groups", "--help")).text.contains("--cursor"))
+    }
+
+    @Test func `refusals end with 69, what they say of the words themselves with 64, always in one line`() {
+        let full = Ending(Failure(.channelFull, "channel \"a\" holds 100 unread messages"))
+        #expect(full == Ending(ProgramFailure(.unavailable, "channel_full: channel \"a\" holds 100 unread messages")))
+        #expect(full.exitCode == 69)
+        #expect(full.text == "fanfare: channel_full: channel \"a\" holds 100 unread messages")
+        #expect(Ending(Failure(.notFound, "x")).exitCode == 69)
+        #expect(Ending(Failure(.forbidden, "x")).exitCode == 69)
+        #expect(Ending(Failure(.badName, "x")).exitCode == 64)
+        #expect(Ending(Failure(.badRequest, "no column \"x\"")).exitCode == 64)
+        #expect(!Ending(Failure(.notFound, "a\nb\u{1b}c")).text.contains { $0 == "\n" || $0 == "\u{1b}" })
+        #expect(Ending(ChannelLayerError.channelFull("channel \"a\" holds 100 unread messages")) == full)
+        #expect(Ending(ChannelLayerError.badName("x")).exitCode == 64)
+        #expect(Ending(ChannelLayerError.notConnected("no link")).exitCode == 69)
+        #expect(Ending(CancellationError()).exitCode == 0)
+        #expect(Ending(CancellationError()).text.isEmpty)
+    }
+}
+
+struct MessageArgumentTests {
+    @Test func `a JSON object is a message`() throws {
+        #expect(
+            try MessageArgument.message(Array(#"{"type":"chat.message","n":1}"#.utf8)) == [
+                "type": "chat.message", "n": 1,
+            ]
+        )
+        #expect(try MessageArgument.read("{}") == [:])
+    }
+
+    @Test(
+        "anything else is a usage error that names it",
+        arguments: [
+            ("[1]", "a list"), ("7", "the number 7"), ("1.5", "the number 1.5"), ("\"x\"", "a text"), ("null", "null"),
+            ("true", "the truth value true"), (#"{"$bytes":""}"#, "bytes"), ("{bad", "JSON"), ("", "JSON"),
+            (#"{"a":[1e999]}"#, "$.a[0]"),
+        ]
+    )
+    func notAMessage(text: String, part: String) throws {
+        let failure = #expect(throws: ProgramFailure.self) { try MessageArgument.message(Array(text.utf8)) }
+        #expect(failure?.exit == .usage)
+        #expect(try #require(failure).text.contains(part))
+        #expect(try #require(failure).text.contains("chat.message"))
+    }
+
+    @Test func `the outcome of a group send is told in counts`() throws {
+        let body: Body = [0x80]
+        #expect(GroupSendCommand.line(nil, "g", body) == "sent 1 bytes to group g")
+        let answer: MessageValue = ["members": 3, "accepted": 2, "dropped": 1]
+        #expect(GroupSendCommand.line(answer, "g", body) == "sent 1 bytes to group g: 3 members, 2 accepted, 1 dropped")
+        let partial: MessageValue = ["members": 3, "accepted": 2, "dropped": 0, "partial": true]
+        #expect(GroupSendCommand.line(partial, "g", body).hasSuffix("(partial: not every process answered in time)"))
+        #expect(GroupSendCommand.report(answer, "g", body)["accepted"] == 2)
+        #expect(GroupSendCommand.report(nil, "g", body) == ["group": "g", "bytes": 1])
+    }
+}
+
+struct TailedMessageTests {
+    private let time = WallTime(milliseconds: 1_000, offsetSeconds: 0)
+
+    private func message(_ body: Body, namespace: String = "default", skipped: UInt64 = 0) -> TailedMessage {
+        let tailed = Tailed(kind: .group, name: "chat.lobby", namespace: namespace, body: body, skipped: skipped)
+        return TailedMessage(tailed, at: time, reader: FrameReader(limits: Limits()))
+    }
+
+    @Test func `a message that passes is a line with time, kind, name and JSON`() {
+        let body = MessagePack.encode(["type": "chat", "n": 1])
+        #expect(message(body).line == #"00:00:01.000  group  chat.lobby  {"n":1,"type":"chat"}"#)
+        #expect(message(body, namespace: "blue").line.contains("  blue/chat.lobby  "))
+    }
+
+    @Test func `as JSON it keeps namespace, UTC time and what was left out`() throws {
+        let report = message(MessagePack.encode(["n": 1]), skipped: 7).report
+        #expect(
+            try Display.json(report)
+                == #"{"kind":"group","message":{"n":1},"name":"chat.lobby","namespace":"default","skipped":7,"#
+                + #""time":"1970-01-01T00:00:01.000Z"}"# + "\n"
+        )
+    }
+
+    @Test func `bodies that are no MessagePack, or no JSON, are shown as bytes`() {
+        #expect(message([0xc1]).line.hasSuffix(#"{"$bytes":"wQ=="}"#))
+        #expect(message([]).line.hasSuffix(#"{"$bytes":""}"#))
+        let notANumber = MessagePack.encode(["x": .double(.nan)])
+        #expect(message(notANumber).message == .binary(notANumber))
+    }
+
+    @Test func `what was left out is told apart from the messages`() {
+        #expect(message([0x80]).notice == nil)
+        #expect(message([0x80], skipped: 7).notice?.contains("7 matching messages") == true)
+    }
+}

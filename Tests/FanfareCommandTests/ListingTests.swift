@@ -1,0 +1,187 @@
+import FanfareModel
+import Testing
+
+@testable import fanfare
+
+struct ListingTests {
+    private func text(_ listing: Listing, _ answer: MessageValue, namespace: String? = nil) -> String {
+        listing.page(answer, namespace: namespace).text(on: .plain)
+    }
+
+    private let groups: MessageValue = [
+        "rows": [
+            [
+                "namespace": "default", "group": "chat.lobby", "members": 3, "owners": 2, "messages": 120, "rate": 12.5,
+                "age_milliseconds": 61_000,
+            ],
+            [
+                "namespace": "blue", "group": "chat.b", "members": 1_000, "owners": 1, "messages": 9, "rate": 0,
+                "age_milliseconds": 100,
+            ],
+        ],
+        "total": 5,
+        "cursor": "abc",
+    ]
+
+    @Test func `groups show members, owners, rate and age, and a line of totals with the cursor`() {
+        let expected = """
+            NAMESPACE  GROUP       MEMBERS  OWNERS  MESSAGES  RATE/s    AGE
+            default    chat.lobby        3       2       120    12.5  1m01s
+            blue       chat.b         1000       1         9     0.0  100ms
+
+            2 of 5 groups: 1003 members, 129 messages, 12.5 a second; more with --cursor abc or --all
+
+            """
+        #expect(text(.groups, groups) == expected)
+    }
+
+    @Test func `members show their worker, remote address and expiry`() {
+        let answer: MessageValue = [
+            "rows": [
+                [
+                    "namespace": "default", "group": "g", "channel": "specific.n1!a", "session": 4, "worker": "w-1",
+                    "remote": "127.0.0.1:5000", "age_milliseconds": 5_000, "expires_milliseconds": nil,
+                ],
+                [
+                    "namespace": "default", "group": "g", "channel": "plain", "session": nil, "worker": nil,
+                    "remote": nil,
+                    "age_milliseconds": 7_000, "expires_milliseconds": 86_393_000,
+                ],
+            ],
+            "total": 2,
+        ]
+        let expected = """
+            CHANNEL        WORKER  SESSION  REMOTE          AGE     EXPIRES
+            specific.n1!a  w-1           4  127.0.0.1:5000   5s  with owner
+            plain          -             -  -                7s      23h59m
+
+            2 members
+
+            """
+        #expect(text(.group, answer) == expected)
+    }
+
+    @Test func `channels show depth, oldest age, capacity and drops`() {
+        let answer: MessageValue = [
+            "rows": [
+                [
+                    "namespace": "default", "channel": "background", "depth": 2, "bytes": 2_048,
+                    "oldest_milliseconds": 1_500,
+                    "capacity": 100, "readers": 0, "groups": 0, "session": nil, "worker": nil, "messages": 9,
+                    "drops": 1,
+                ]
+            ],
+            "total": 1, "partial": true,
+        ]
+        let expected = """
+            CHANNEL     DEPTH    BYTES  OLDEST  CAPACITY  READERS  GROUPS  WORKER  MESSAGES  DROPS
+            background      2  2.0 KiB      1s       100        0       0  -              9      1
+
+            1 channel: 2 unread, 2.0 KiB waiting, 9 messages, 1 drops; partial: the broker stopped at its scan bound
+
+            """
+        #expect(text(.channels, answer) == expected)
+    }
+
+    @Test func `rows of another namespace say which, unless the question did`() {
+        let answer: MessageValue = ["rows": [["namespace": "blue", "channel": "a"]], "total": 1]
+        #expect(text(.channels, answer).hasPrefix("NAMESPACE  CHANNEL"))
+        #expect(text(.channels, answer, namespace: "blue").hasPrefix("CHANNEL"))
+        #expect(text(.groups, groups).components("NAMESPACE") == 1)
+    }
+
+    @Test func `drops and workers have their columns`() {
+        let drops: MessageValue = [
+            "rows": [["namespace": "default", "kind": "group", "name": "g", "reason": "full", "count": 7]], "total": 1,
+        ]
+        let expected = """
+            NAMESPACE  KIND   NAME  REASON  COUNT
+            default    group  g     full        7
+
+            1 line: 7 messages dropped
+
+            """
+        #expect(text(.drops, drops) == expected)
+        let workers: MessageValue = [
+            "rows": [["name": "w-1", "node": "n1", "channels": 2, "attributes": ["pid": "77"], "bytes_out": 4_096]],
+            "total": 1,
+        ]
+        let lines = text(.workers, workers).split(separator: "\n")
+        #expect(lines[0].split(separator: " ").map(String.init) == Listing.workers.columns.map(\.heading))
+        #expect(lines[1].hasSuffix("77"))
+        #expect(lines[1].contains("4.0 KiB"))
+        #expect(lines[2].hasPrefix("1 worker:"))
+    }
+
+    @Test func `an answer of an unknown shape is an empty table, not an end`() {
+        for answer: MessageValue in [
+            nil, [:], ["rows": 1], ["rows": [1, "x", [:]]], ["rows": [["group": [1, 2.5, true]]]],
+        ] {
+            #expect(text(.groups, answer).hasPrefix("NAMESPACE"))
+        }
+        let huge: MessageValue = ["rows": [["members": .int(.max)], ["members": .int(.max)]], "total": 2]
+        #expect(text(.groups, huge).contains("9223372036854775807 members"))
+    }
+
+    @Test func `status shows blocks, counters by reason, and what this program does not know yet`() {
+        let status: MessageValue = [
+            "broker": "fanfare-broker/0.1.0", "uptime_milliseconds": 192_000, "endpoints": ["unix:/a", "tcp://h:1"],
+            "sessions": 3, "queued_bytes": 2_048, "bytes_in": 10, "drops": ["full": 3, "expired": 1], "refused": [:],
+            "news": "x",
+        ]
+        let expected = """
+            BROKER
+              broker     fanfare-broker/0.1.0
+              uptime     3m12s
+              endpoints  unix:/a tcp://h:1
+
+            HOLDS
+              sessions      3
+              queued bytes  2.0 KiB
+
+            TRAFFIC
+              bytes in  10 B
+
+            DROPS
+              expired  1
+              full     3
+
+            REFUSED
+              none
+
+            OTHER
+              news  x
+
+            """
+        #expect(StatusPage.page(status).text(on: .plain) == expected)
+    }
+
+    @Test func `one channel shows its attributes and its groups`() {
+        let answer: MessageValue = [
+            "rows": [
+                [
+                    "namespace": "default", "channel": "n1!a", "depth": 1, "oldest_milliseconds": 61_000,
+                    "attributes": ["remote": "127.0.0.1:5"], "group_names": ["g", "h"],
+                ]
+            ],
+            "total": 1,
+        ]
+        let expected = """
+            n1!a
+              namespace  default
+              depth      1
+              oldest     1m01s
+              remote     127.0.0.1:5
+              in groups  g h
+
+            """
+        #expect(StatusPage.channelPage(answer).text(on: .plain) == expected)
+    }
+}
+
+extension String {
+    /// How often `part` occurs.
+    fileprivate func components(_ part: String) -> Int {
+        ranges(of: part).count
+    }
+}

@@ -1,0 +1,88 @@
+import FanfareModel
+import Testing
+
+@testable import fanfare
+
+struct TableTests {
+    private var table: Table {
+        var table = Table([("NAME", .left), ("COUNT", .right), ("NOTE", .left)])
+        table.append(["lobby", "7", "x"])
+        table.append(["部屋👋", "1000", ""])
+        return table
+    }
+
+    private func page(_ lines: Int) -> Page {
+        var page = Page()
+        for line in 1...lines { page.append("line \(line)") }
+        return page
+    }
+
+    @Test func `columns are aligned by what a terminal shows, numbers to the right, without trailing blanks`() {
+        var page = Page()
+        page.append(table)
+        let expected = """
+            NAME    COUNT  NOTE
+            lobby       7  x
+            部屋👋   1000
+
+            """
+        #expect(page.text(on: .plain) == expected)
+    }
+
+    @Test func `headings are bold where that can be seen and nowhere else`() {
+        var page = Page()
+        page.append(table)
+        let styled = page.text(on: Surface(isStyled: true, columns: nil, rows: nil))
+        #expect(styled.hasPrefix("\u{1b}[1mNAME    COUNT  NOTE\u{1b}[0m\nlobby"))
+        #expect(styled.split(separator: "\n").dropFirst().allSatisfy { !$0.contains("\u{1b}") })
+        #expect(!page.text(on: .plain).contains("\u{1b}"))
+    }
+
+    @Test func `a page that must fit keeps its last line and cuts long ones`() {
+        let small = Surface(isStyled: false, columns: 5, rows: 4)
+        #expect(page(10).text(on: small, fits: true) == "line…\nline…\nline…\n")
+        let low = Surface(isStyled: false, columns: 80, rows: 4)
+        #expect(page(10).text(on: low, fits: true) == "line 1\nline 2\nline 10\n")
+        #expect(page(3).text(on: low, fits: true) == "line 1\nline 2\nline 3\n")
+        #expect(page(2).text(on: Surface(isStyled: false, columns: 80, rows: 1), fits: true) == "line 2\n")
+        #expect(page(10).text(on: low).split(separator: "\n").count == 10)
+    }
+
+    @Test func `facts stand under their heading, blocks are apart, empty blocks are left out`() {
+        var page = Page()
+        page.append(heading: "ONE", facts: [("a", "1"), ("longer", "2"), ("bare", "")])
+        page.append(heading: "NONE", facts: [])
+        page.append(heading: "TWO", facts: [("b", "3")])
+        #expect(page.text(on: .plain) == "ONE\n  a       1\n  longer  2\n  bare\n\nTWO\n  b  3\n")
+    }
+
+    @Test func `what another program named itself cannot steer the terminal`() {
+        var table = Table([("NAME", .left)])
+        table.append(["a\u{1b}[2J\r\nb\u{9b}c\u{202e}d\u{7f}"])
+        var page = Page()
+        page.append(table)
+        page.append(heading: "x\u{1b}", facts: [("k\u{7}", "v\n")])
+        let text = page.text(on: .plain)
+        #expect(text.contains("a\u{fffd}[2J\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}"))
+        #expect(!text.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" || (0x7f..<0xa0).contains($0.value) })
+    }
+
+    @Test(
+        "widths are those of terminals",
+        arguments: [
+            ("", 0), ("abc", 3), ("é", 1), ("e\u{301}", 1), ("日本", 4), ("한", 2), ("👋", 2), ("👩‍👩‍👧", 2), ("🇩🇪", 2), ("ａ", 2),
+            ("…", 1), ("\u{200b}", 0),
+        ]
+    )
+    func widths(text: String, columns: Int) {
+        #expect(DisplayText.width(text) == columns)
+    }
+
+    @Test func `cutting never takes more room than there is`() {
+        #expect(DisplayText.cut("abcdef", to: 6) == "abcdef")
+        #expect(DisplayText.cut("abcdefg", to: 6) == "abcde…")
+        #expect(DisplayText.cut("日本語", to: 4) == "日…")
+        #expect(DisplayText.cut("abc", to: 1) == "…")
+        #expect(DisplayText.cut("abc", to: 0) == "")
+    }
+}
