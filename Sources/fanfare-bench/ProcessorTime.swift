@@ -1,0 +1,70 @@
+import Foundation
+
+/// CPU time processes have used, from `/proc/PID/task/*/schedstat`: nanoseconds on a CPU, all threads.
+enum ProcessorTime {
+    static func nanoseconds(of processes: [Int32]) -> UInt64 {
+        processes.reduce(0) { $0 + nanoseconds(of: $1) }
+    }
+
+    static func nanoseconds(of process: Int32) -> UInt64 {
+        let tasks = "/proc/\(process)/task"
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
+        return names.reduce(0) { sum, name in
+            let text = (try? String(contentsOfFile: "\(tasks)/\(name)/schedstat", encoding: .utf8)) ?? ""
+            return sum + (text.split(separator: " ").first.flatMap { UInt64($0) } ?? 0)
+        }
+    }
+
+    static var ofThisProcess: UInt64 { nanoseconds(of: ProcessInfo.processInfo.processIdentifier) }
+}
+
+/// What a run gave, printed as one table or one JSON object.
+struct Report: Encodable {
+    var sent: UInt64
+    var expected: UInt64
+    var delivered: UInt64
+    var outOfOrder: UInt64
+    var seconds: Double
+    var deliveriesPerSecond: Double
+    var serverMicrosecondsPerDelivery: Double?
+    var generatorMicrosecondsPerDelivery: Double
+
+    init(
+        sent: UInt64,
+        expected: UInt64,
+        delivered: UInt64,
+        outOfOrder: UInt64,
+        seconds: Double,
+        serverNanoseconds: UInt64?,
+        generatorNanoseconds: UInt64
+    ) {
+        self.sent = sent
+        self.expected = expected
+        self.delivered = delivered
+        self.outOfOrder = outOfOrder
+        self.seconds = seconds
+        deliveriesPerSecond = Double(delivered) / max(seconds, 1e-9)
+        let deliveries = Double(max(delivered, 1))
+        serverMicrosecondsPerDelivery = serverNanoseconds.map { Double($0) / 1_000 / deliveries }
+        generatorMicrosecondsPerDelivery = Double(generatorNanoseconds) / 1_000 / deliveries
+    }
+
+    /// Whether everything sent arrived once and in order.
+    var isWhole: Bool { expected == delivered && outOfOrder == 0 }
+
+    func show(asJSON: Bool) throws {
+        if asJSON {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys]
+            print(String(decoding: try encoder.encode(self), as: UTF8.self))
+            return
+        }
+        print("messages sent        \(sent)")
+        print("deliveries           \(delivered) of \(expected) expected, \(outOfOrder) out of order")
+        print("deliveries per s     \(Int(deliveriesPerSecond)) in \(String(format: "%.2f", seconds)) s")
+        if let server = serverMicrosecondsPerDelivery {
+            print("server CPU           \(String(format: "%.3f", server)) us per delivery")
+        }
+        print("generator CPU        \(String(format: "%.3f", generatorMicrosecondsPerDelivery)) us per delivery")
+    }
+}
