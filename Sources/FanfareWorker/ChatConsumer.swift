@@ -1,0 +1,67 @@
+import FanfareClient
+import FanfareModel
+import FanfareProtocol
+
+/// The chat of the Channels tutorial: what one member of a room says, every member reads, the sender included.
+///
+/// Speaks `{"message": "..."}` both ways; in the group it is `{"type": "chat.message", "message": "..."}`, as the
+/// tutorial's Python consumer sends it.
+final class ChatConsumer: Consumer {
+    let name = "chat"
+
+    func groups(for request: SocketRequest) -> [String] {
+        [Self.group(request.room)]
+    }
+
+    func opened(_ socket: Socket) {
+        guard socket.request.wantsHello else { return }
+        var hello = JSONText()
+        hello.add("type", "hello")
+        hello.add("worker", socket.worker.name)
+        hello.add("pid", socket.worker.processID)
+        hello.add("room", socket.request.room)
+        hello.add("channel", socket.channelName)
+        socket.send(text: hello.object())
+    }
+
+    func received(text: String, from socket: Socket) {
+        guard let message = Self.message(in: text) else {
+            return answer(socket, "send a JSON object with a text \"message\"; nothing was sent")
+        }
+        let body = MessagePack.encode(["type": "chat.message", "message": .string(message)])
+        switch socket.worker.publish(body, to: Self.group(socket.request.room)) {
+        case .sent: break
+        case .noBroker: answer(socket, "the broker is not reachable; message not sent")
+        case .tooLarge(let limit): answer(socket, "the message is larger than \(limit) bytes; message not sent")
+        }
+    }
+
+    func received(binary: [UInt8], from socket: Socket) {
+        socket.close(.unsupportedData, reason: "the chat takes text only")
+    }
+
+    func render(_ message: MessageValue, into frames: inout [UInt8]) -> Bool {
+        guard let type = message["type"]?.string, type == "chat.message" || type == "chat_message",
+            let text = message["message"]?.string
+        else { return false }
+        var object = JSONText()
+        object.add("message", text)
+        ServerFrame.append(.text, object.object(), to: &frames)
+        return true
+    }
+
+    private static func group(_ room: String) -> String {
+        "chat_" + room
+    }
+
+    /// The text of `{"message": text}`; further members do not matter.
+    static func message(in json: String) -> String? {
+        (try? MessageValue(json: Array(json.utf8)))?["message"]?.string
+    }
+
+    private func answer(_ socket: Socket, _ problem: String) {
+        var object = JSONText()
+        object.add("error", problem)
+        socket.send(text: object.object())
+    }
+}

@@ -1,0 +1,173 @@
+import FanfareTransport
+
+/// Which sockets are in which groups, and the way of a group message to them.
+///
+/// Frames of one read burst are gathered per audience and sent with one `send(2)` a member. The order each socket
+/// sees is that of the broker's stream: whatever could overtake gathered frames has them sent first.
+final class FanOut {
+    /// Audiences by group; nearly always one.
+    private var groups: [String: [Audience]] = [:]
+    private var dirty: ContiguousArray<Audience> = []
+    /// Buffers of former bursts, so that an idle group keeps none.
+    private var spare: [[UInt8]] = []
+    /// Members of the fan-out under way that the kernel did not take everything for, with what it took.
+    private var unfinished: [(socket: Socket, taken: Int)] = []
+    private let mergedBytes: Int
+
+    /// Messages given to sockets.
+    private(set) var messagesOut: UInt64 = 0
+    /// `send(2)` calls of fan-outs.
+    private(set) var sends: UInt64 = 0
+
+    private static let spareBuffers = 64
+    private static let spareBytes = 65_536
+
+    /// - Parameter mergedBytes: Frames of one audience that are sent before the burst is over.
+    init(mergedBytes: Int) {
+        self.mergedBytes = mergedBytes
+    }
+
+    /// Groups with members here or on their way.
+    var groupCount: Int { groups.count }
+
+    /// The audiences of `group`; empty when no socket here is in it.
+    func audiences(of group: String) -> [Audience] {
+        groups[group] ?? []
+    }
+
+    // MARK: Membership
+
+    /// Notes that `socket` is to be in `group`: nothing reaches it there before ``activate(_:in:)``.
+    ///
+    /// - Returns: False when that has been noted before.
+    @discardableResult
+    func want(_ socket: Socket, in group: String) -> Bool {
+        guard socket.membershipIndex(group) == nil else { return false }
+        let audience = audience(group, socket.consumer)
+        audience.wanted += 1
+        socket.memberships.append(Membership(audience: audience))
+        if socket.memberships.count == 2 { socket.memberships[0].audience.shared += 1 }
+        if socket.memberships.count >= 2 { audience.shared += 1 }
+        return true
+    }
+
+    /// Makes a wanted membership count, from this place of the stream on.
+    func activate(_ socket: Socket, in group: String) {
+        flush()
+        guard let index = socket.membershipIndex(group), socket.memberships[index].position == nil else { return }
+        socket.memberships[index].position = socket.memberships[index].audience.append(socket)
+    }
+
+    /// Ends a membership, wanted or counting, at this place of the stream.
+    func remove(_ socket: Socket, from group: String) {
+        flush()
+        guard let index = socket.membershipIndex(group) else { return }
+        remove(socket, at: index)
+    }
+
+    /// Ends all memberships of a socket that gets nothing any more.
+    func removeAll(_ socket: Socket) {
+        while !socket.memberships.isEmpty { remove(socket, at: socket.memberships.count - 1) }
+    }
+
+    /// The broker is gone or has forgotten: every membership waits to be acknowledged again.
+    ///
+    /// - Parameter sockets: All of them.
+    func deactivate(_ sockets: some Sequence<Socket>) {
+        flush()
+        for audiences in groups.values { audiences.forEach { $0.removeAll() } }
+        for socket in sockets {
+            for index in socket.memberships.indices { socket.memberships[index].position = nil }
+        }
+    }
+
+    private func audience(_ group: String, _ consumer: any Consumer) -> Audience {
+        if let known = groups[group]?.first(where: { $0.consumer === consumer }) { return known }
+        let audience = Audience(group: group, consumer: consumer)
+        groups[group, default: []].append(audience)
+        return audience
+    }
+
+    private func remove(_ socket: Socket, at index: Int) {
+        let membership = socket.memberships.remove(at: index)
+        let audience = membership.audience
+        if let position = membership.position, let moved = audience.remove(at: position) {
+            moved.moved(to: position, in: audience)
+        }
+        if socket.memberships.count == 1 { socket.memberships[0].audience.shared -= 1 }
+        if socket.memberships.count >= 1 { audience.shared -= 1 }
+        audience.wanted -= 1
+        guard audience.wanted == 0 else { return }
+        groups[audience.group]?.removeAll { $0 === audience }
+        if groups[audience.group]?.isEmpty == true { groups[audience.group] = nil }
+    }
+
+    // MARK: Messages
+
+    /// Lets `render` append one message for `audience` to what its members get at the end of the burst.
+    ///
+    /// - Returns: What `render` returned; false when it appended nothing.
+    func gather(for audience: Audience, _ render: (inout [UInt8]) -> Bool) -> Bool {
+        let othersAreDirty = dirty.count > (dirty.last === audience ? 1 : 0)
+        if audience.shared > 0, othersAreDirty { flush() }
+        if audience.messages == 0, let buffer = spare.popLast() { audience.frames = buffer }
+        guard render(&audience.frames) else {
+            if audience.messages == 0 { recycle(&audience.frames) }
+            return false
+        }
+        if audience.messages == 0 { dirty.append(audience) }
+        audience.messages += 1
+        if audience.frames.count >= mergedBytes { flush() }
+        return true
+    }
+
+    /// Counts messages that went to sockets one by one.
+    func countSent(_ messages: Int) {
+        messagesOut += UInt64(messages)
+    }
+
+    /// Sends what was gathered.
+    ///
+    /// Nothing in it calls into NIO: a write that fails closes its socket after the caller has returned.
+    func flush() {
+        while !dirty.isEmpty {
+            let burst = dirty
+            dirty.removeAll()
+            for audience in burst { flush(audience) }
+        }
+    }
+
+    private func flush(_ audience: Audience) {
+        var frames: [UInt8] = []
+        swap(&frames, &audience.frames)
+        messagesOut += UInt64(audience.messages * audience.count)
+        sends += UInt64(audience.count)
+        audience.messages = 0
+        frames.withUnsafeBytes { bytes in
+            sendToAll(audience, bytes)
+            // The members are not walked any more: from here on a socket may leave.
+            let rest = unfinished
+            unfinished.removeAll(keepingCapacity: true)
+            for (socket, taken) in rest { socket.fanOutFellShort(bytes, taken: taken) }
+        }
+        recycle(&frames)
+    }
+
+    private func recycle(_ frames: inout [UInt8]) {
+        var buffer: [UInt8] = []
+        swap(&buffer, &frames)
+        guard spare.count < Self.spareBuffers, buffer.capacity <= Self.spareBytes else { return }
+        buffer.removeAll(keepingCapacity: true)
+        spare.append(buffer)
+    }
+
+    private func sendToAll(_ audience: Audience, _ bytes: UnsafeRawBufferPointer) {
+        audience.descriptors.withUnsafeBufferPointer { descriptors in
+            for index in descriptors.indices {
+                let descriptor = descriptors[index]
+                let taken = descriptor >= 0 ? SocketWriter.send(bytes, to: descriptor) : -1
+                if taken != bytes.count { unfinished.append((audience.sockets[index], taken)) }
+            }
+        }
+    }
+}

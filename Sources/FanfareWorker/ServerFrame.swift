@@ -1,0 +1,47 @@
+/// Frames from the server: never masked, never fragmented (RFC 6455, section 5).
+enum ServerFrame {
+    /// A ping without payload.
+    static let ping: [UInt8] = [0x80 | Opcode.ping.rawValue, 0]
+
+    /// Appends one frame to `frames`.
+    ///
+    /// - Parameters:
+    ///   - opcode: Control frames carry at most 125 bytes.
+    ///   - payload: Any length.
+    static func append(_ opcode: Opcode, _ payload: some Collection<UInt8>, to frames: inout [UInt8]) {
+        let count = payload.count
+        frames.reserveCapacity(frames.count + count + 10)
+        frames.append(0x80 | opcode.rawValue)
+        if let short = UInt8(exactly: count), short < 126 {
+            frames.append(short)
+        } else if let middle = UInt16(exactly: count) {
+            frames.append(126)
+            withUnsafeBytes(of: middle.bigEndian) { frames.append(contentsOf: $0) }
+        } else {
+            frames.append(127)
+            withUnsafeBytes(of: UInt64(count).bigEndian) { frames.append(contentsOf: $0) }
+        }
+        frames.append(contentsOf: payload)
+    }
+
+    /// A close frame.
+    ///
+    /// - Parameters:
+    ///   - code: `noStatus` gives a frame without code.
+    ///   - reason: Cut at a character so that it fits.
+    static func close(_ code: CloseCode, reason: String = "") -> [UInt8] {
+        var frames: [UInt8] = []
+        guard code.isAllowedOnWire else {
+            append(.close, [], to: &frames)
+            return frames
+        }
+        var payload = [UInt8(code.rawValue >> 8), UInt8(code.rawValue & 0xff)]
+        for character in reason.unicodeScalars {
+            let bytes = UTF8.encode(character) ?? UTF8.encodedReplacementCharacter
+            guard payload.count + bytes.count <= FrameHeader.controlBytes else { break }
+            payload += bytes
+        }
+        append(.close, payload, to: &frames)
+        return frames
+    }
+}

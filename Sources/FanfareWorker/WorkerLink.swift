@@ -1,0 +1,300 @@
+import FanfareClient
+import FanfareModel
+import FanfareProtocol
+import Logging
+
+/// How requests leave the worker: the two doors of a `LayerSession`, or a script's in tests.
+struct LayerPort {
+    let post: (Request) -> Bool
+    let call:
+        (_ make: @escaping (RequestID) -> Request, _ then: @escaping (Result<MessageValue, Failure>) -> Void) -> Void
+}
+
+/// The worker's side of its session with the broker: declares channels and memberships, many to a frame, declares
+/// them again after a reconnect, and passes on what the broker pushes.
+final class WorkerLink: LayerDelegate {
+    /// The broker's welcome while there is a link.
+    private(set) var welcome: Welcome?
+    /// Why there is none, or why the last one ended.
+    private(set) var lastFailure: Failure?
+    /// Called once, when the first link is made.
+    var onFirstConnect: (() -> Void)?
+
+    private unowned let worker: WorkerLoop
+    private let port: LayerPort
+    private let reader: FrameReader
+    private var reports = PendingReport()
+
+    // What this loop turn has to declare; written before anything else and at the end of the turn.
+    private var opening: [Socket] = []
+    private var joining: [String: [Socket]] = [:]
+    private var closing: [String] = []
+    private var isScheduled = false
+
+    /// Bytes one declared channel takes in a frame, attributes included: an upper bound.
+    private static let declarationBytes = 512
+
+    init(worker: WorkerLoop, port: LayerPort, limits: Limits) {
+        self.worker = worker
+        self.port = port
+        reader = FrameReader(limits: limits)
+    }
+
+    // MARK: Out
+
+    /// Declares a socket's channel and joins its groups; ``Socket/joined()`` follows.
+    func open(_ socket: Socket) {
+        opening.append(socket)
+        for group in socket.consumer.groups(for: socket.request) where worker.fanOut.want(socket, in: group) {
+            joining[group, default: []].append(socket)
+        }
+        socket.joinsPending = socket.memberships.count
+        schedule()
+    }
+
+    /// The broker forgets a socket: its channel is in no group any more.
+    func close(_ socket: Socket) {
+        reports.forget(channel: socket.channelName)
+        guard welcome != nil else { return }
+        closing.append(socket.channelName)
+        schedule()
+    }
+
+    /// Sends a message to a group, behind every declaration so far.
+    ///
+    /// - Returns: Whether there is a link to take it.
+    func publish(_ body: Body, to group: String) -> Bool {
+        writeDeclarations()
+        return port.post(.groupSend(id: nil, group: group, body: body, GroupSendOptions()))
+    }
+
+    private func schedule() {
+        guard !isScheduled else { return }
+        isScheduled = true
+        worker.onNextTurn { [weak self] in
+            self?.isScheduled = false
+            self?.writeDeclarations()
+        }
+    }
+
+    /// Writes what was gathered; without a link it is dropped, because a new link declares everything anyway.
+    func writeDeclarations() {
+        guard !opening.isEmpty || !joining.isEmpty || !closing.isEmpty else { return }
+        let (opened, joined, closed) = (opening, joining, closing)
+        opening = []
+        joining = [:]
+        closing = []
+        guard let welcome else { return }
+        let names = max(1, min(welcome.namesPerFrame, welcome.frameBytes / Self.declarationBytes))
+        for part in opened.parts(of: names) {
+            _ = port.post(.openChannels(id: nil, part.map(Self.declaration)))
+        }
+        for (group, sockets) in joined {
+            for part in sockets.parts(of: names) { add(part, to: group) }
+        }
+        for part in closed.parts(of: names) {
+            _ = port.post(.closeChannels(id: nil, Array(part)))
+        }
+        for socket in opened where socket.joinsPending == 0 { socket.joined() }
+    }
+
+    private static func declaration(_ socket: Socket) -> OpenedChannel {
+        OpenedChannel(
+            name: socket.channelName,
+            attributes: ["remote": socket.remote, "consumer": socket.consumer.name, "path": socket.request.path]
+        )
+    }
+
+    private func add(_ sockets: ArraySlice<Socket>, to group: String) {
+        let channels = sockets.map(\.channelName)
+        port.call({ .groupAdd(id: $0, group: group, channels: channels, groupExpiry: nil) }) { [weak self] result in
+            self?.added(sockets, to: group, result)
+        }
+    }
+
+    private func added(_ sockets: ArraySlice<Socket>, to group: String, _ result: Result<MessageValue, Failure>) {
+        switch result {
+        case .success:
+            for socket in sockets {
+                worker.fanOut.activate(socket, in: group)
+                guard socket.joinsPending > 0 else { continue }
+                socket.joinsPending -= 1
+                if socket.joinsPending == 0 { socket.joined() }
+            }
+        case .failure(let failure) where failure.code == .silence:
+            // The link broke: the next one adds them again.
+            break
+        case .failure(let failure):
+            worker.logger.warning(
+                "the broker refused a membership; closing the sockets that asked for it",
+                metadata: ["group": "\(group)", "sockets": "\(sockets.count)", "reason": "\(failure.text)"]
+            )
+            let code = failure.code.isRetryable ? CloseCode.tryAgainLater : .internalError
+            for socket in sockets { socket.close(code, reason: "the broker refused: \(failure.code.name)") }
+        }
+    }
+
+    // MARK: In
+
+    func layerDidConnect(_ welcome: Welcome) {
+        self.welcome = welcome
+        reports = PendingReport()
+        worker.counters.links += 1
+        opening = []
+        joining = [:]
+        closing = []
+        for socket in worker.openSockets {
+            opening.append(socket)
+            for membership in socket.memberships { joining[membership.audience.group, default: []].append(socket) }
+            if socket.state == .joining { socket.joinsPending = socket.memberships.count }
+        }
+        writeDeclarations()
+        onFirstConnect?()
+        onFirstConnect = nil
+    }
+
+    func layerDidDisconnect(_ failure: Failure) {
+        lastFailure = failure
+        guard welcome != nil else { return }
+        welcome = nil
+        worker.fanOut.deactivate(worker.openSockets)
+    }
+
+    func layerDidFinishBurst() {
+        worker.fanOut.flush()
+        guard let welcome else { return }
+        for report in reports.take(namesPerReport: welcome.namesPerFrame) { _ = port.post(.report(report)) }
+    }
+
+    func layerDidReceive(_ push: Reply) {
+        switch push {
+        case .groupDeliver(let delivery):
+            reports.received += 1
+            deliver(delivery)
+        case .deliver(let channel, let body, let remaining):
+            reports.received += 1
+            deliver(body, to: channel, remaining: remaining)
+        case .members(let group, let added, let removed):
+            reports.received += 1
+            changed(group, added: added, removed: removed)
+        case .flushed(let token):
+            reports.received += 1
+            flushed(token)
+        case .gap(let name, let count, let reason):
+            reports.received += 1
+            worker.counters.missed &+= count
+            worker.logger.notice(
+                "messages were missed",
+                metadata: ["channel": "\(name ?? "any")", "count": "\(count)", "reason": "\(reason.name)"]
+            )
+        case .goAway(let within, let reason):
+            worker.logger.notice(
+                "the broker is about to stop",
+                metadata: ["within_milliseconds": "\(within.value)", "reason": "\(reason)"]
+            )
+        default:
+            break
+        }
+    }
+
+    private func changed(_ group: String, added: [String], removed: [String]) {
+        for socket in added.compactMap(worker.socket(named:)) {
+            worker.fanOut.want(socket, in: group)
+            worker.fanOut.activate(socket, in: group)
+        }
+        for socket in removed.compactMap(worker.socket(named:)) {
+            worker.fanOut.remove(socket, from: group)
+        }
+    }
+
+    /// The namespace was emptied: a socket whose membership went with it would hear nothing and not know why.
+    private func flushed(_ token: UInt64) {
+        worker.fanOut.flush()
+        reports.forgetAll()
+        for socket in worker.openSockets where socket.memberships.contains(where: { $0.position != nil }) {
+            socket.close(.serviceRestart, reason: "the groups were flushed")
+        }
+        _ = port.post(.outcome(token: token, accepted: 0, dropped: 0))
+    }
+
+    // MARK: Messages
+
+    private func deliver(_ delivery: GroupDelivery) {
+        worker.counters.groupMessages += 1
+        var accepted = 0
+        var dropped = 0
+        defer {
+            if let token = delivery.outcome {
+                _ = port.post(.outcome(token: token, accepted: UInt64(accepted), dropped: UInt64(dropped)))
+            }
+        }
+        let audiences = worker.fanOut.audiences(of: delivery.group)
+        guard !audiences.isEmpty else { return }
+        let message = delivery.remaining.value > 0 ? try? reader.value(delivery.body) : nil
+        let excluded = Set(delivery.exclude)
+        for audience in audiences where audience.count > 0 {
+            let reached = message.map { send($0, to: audience, excluded) } ?? nil
+            if let reached {
+                accepted += reached
+            } else {
+                dropped += audience.count
+                drop(delivery, audience)
+            }
+        }
+    }
+
+    /// - Returns: The members it was for, `nil` when the consumer does not know such messages.
+    private func send(_ message: MessageValue, to audience: Audience, _ excluded: Set<String>) -> Int? {
+        guard !excluded.isEmpty else {
+            let members = audience.count
+            return worker.fanOut.gather(for: audience) { audience.consumer.render(message, into: &$0) } ? members : nil
+        }
+        var frames: [UInt8] = []
+        guard audience.consumer.render(message, into: &frames) else { return nil }
+        worker.fanOut.flush()
+        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
+        worker.fanOut.countSent(members.count)
+        frames.withUnsafeBytes { for member in members { member.send(frames: $0) } }
+        return members.count
+    }
+
+    private func drop(_ delivery: GroupDelivery, _ audience: Audience) {
+        let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
+        count(reason)
+        guard let member = audience.sockets.first else { return }
+        reports.dropped(
+            channel: member.channelName,
+            group: delivery.group,
+            count: UInt64(audience.count),
+            reason: reason
+        )
+    }
+
+    private func deliver(_ body: Body, to channel: String, remaining: Milliseconds) {
+        worker.counters.directMessages += 1
+        // Without a socket the channel was closed while this was on its way; the broker counts it.
+        guard let socket = worker.socket(named: channel) else { return }
+        reports.took(channel: channel)
+        if socket.memberships.contains(where: { $0.audience.messages > 0 }) { worker.fanOut.flush() }
+        var frames: [UInt8] = []
+        guard remaining.value > 0, let message = try? reader.value(body), socket.consumer.render(message, into: &frames)
+        else {
+            let reason = remaining.value > 0 ? DropReason.undecodable : .expired
+            count(reason)
+            return reports.dropped(channel: channel, group: nil, count: 1, reason: reason)
+        }
+        worker.fanOut.countSent(1)
+        frames.withUnsafeBytes { socket.send(frames: $0) }
+    }
+
+    private func count(_ reason: DropReason) {
+        if reason == .expired { worker.counters.expired += 1 } else { worker.counters.undecodable += 1 }
+    }
+}
+
+extension Array {
+    /// The array in parts of at most `count` elements.
+    fileprivate func parts(of count: Int) -> [ArraySlice<Element>] {
+        stride(from: 0, to: self.count, by: count).map { self[$0..<Swift.min($0 + count, self.count)] }
+    }
+}

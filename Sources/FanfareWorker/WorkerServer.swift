@@ -1,0 +1,264 @@
+import FanfareClient
+package import FanfareModel
+package import Logging
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import Synchronization
+
+#if canImport(Glibc)
+    import Glibc
+#elseif canImport(Musl)
+    import Musl
+#else
+    import Darwin
+#endif
+
+/// One worker: a port that serves the chat's pages and sockets, and a link to a broker, on one event loop.
+///
+/// Several workers, in one process or in many, may share a port; the kernel spreads connections over them.
+package final class WorkerServer: Sendable {
+    package struct Configuration: Sendable {
+        /// A name people recognise in listings and on the chat's page.
+        package var name = "worker"
+        /// Brokers, tried in order.
+        package var brokers: [Endpoint] = []
+        /// Address or name of the interface to listen on.
+        package var listenHost = "127.0.0.1"
+        /// 0 for any free port; see ``WorkerServer/port``.
+        package var listenPort = 8_000
+        /// Bounds of what goes over the link to the broker.
+        package var limits = Limits()
+        /// Bounds of the sockets.
+        package var workerLimits = WorkerLimits()
+        /// This program's version.
+        package var version = ""
+
+        package init() {}
+    }
+
+    /// The port as bound.
+    package let port: Int
+
+    private let group: MultiThreadedEventLoopGroup
+    private let listener: any Channel
+    private let parts: NIOLoopBound<Parts>
+    private let isStopping = Atomic(false)
+
+    /// What lives on the loop.
+    private struct Parts {
+        let worker: WorkerLoop
+        let session: LayerSession
+        let timer: RepeatedTask
+    }
+
+    /// A route before there is a loop to make its consumer on.
+    struct RoutePlan: Sendable {
+        let prefix: String
+        let consumer: @Sendable () -> any Consumer
+    }
+
+    /// How long connections wait in the kernel for the first link, so that a fresh worker turns no socket away.
+    private static let firstLinkWithin = TimeAmount.milliseconds(250)
+
+    private init(
+        port: Int,
+        group: MultiThreadedEventLoopGroup,
+        listener: any Channel,
+        parts: NIOLoopBound<Parts>
+    ) {
+        self.port = port
+        self.group = group
+        self.listener = listener
+        self.parts = parts
+    }
+
+    /// Binds the port, dials the broker and serves.
+    ///
+    /// A broker that cannot be reached is no failure: the worker keeps trying, and until then closes new sockets with
+    /// 1013 and the reason `no broker`.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `configuration` for a port that is taken by somebody who does not share
+    ///   it, or a host that does not exist.
+    package static func start(_ configuration: Configuration, logger: Logger) async throws -> WorkerServer {
+        let chat = RoutePlan(prefix: "/ws/chat/") { ChatConsumer() }
+        return try await start(configuration, routes: [chat], logger: logger)
+    }
+
+    static func start(
+        _ configuration: Configuration,
+        routes: [RoutePlan],
+        logger: Logger
+    ) async throws -> WorkerServer {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        do {
+            let worker = NIOLoopBoundBox<WorkerLoop?>.makeEmptyBox(valueType: WorkerLoop.self, eventLoop: loop)
+            let listener = try await bind(configuration, on: loop, worker)
+            let port = listener.localAddress?.port ?? configuration.listenPort
+            let connected = loop.makePromise(of: Void.self)
+            let parts = try await loop.submit {
+                let parts = assemble(configuration, routes, on: loop, port: port, logger: logger)
+                worker.value = parts.worker
+                parts.worker.link.onFirstConnect = { connected.succeed() }
+                parts.session.start()
+                return NIOLoopBound(parts, eventLoop: loop)
+            }.get()
+            loop.scheduleTask(in: firstLinkWithin) { connected.succeed() }
+            try await connected.futureResult.get()
+            try await listener.setOption(.autoRead, value: true).get()
+            return WorkerServer(port: port, group: group, listener: listener, parts: parts)
+        } catch {
+            try? await group.shutdownGracefully()
+            throw error
+        }
+    }
+
+    /// What the worker holds and has counted.
+    package func health() async throws -> WorkerHealth {
+        try await parts.eventLoop.submit { [parts] in parts.value.worker.health }.get()
+    }
+
+    /// Stops accepting, closes every socket with 1001, takes leave of the broker and ends.
+    ///
+    /// - Parameter within: Sockets that have not answered the close frame by then are cut off.
+    package func stop(within: Milliseconds) async {
+        guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
+        try? await listener.close()
+        let loop = parts.eventLoop
+        let emptied = loop.makePromise(of: Void.self)
+        loop.execute { [parts] in parts.value.worker.stop { emptied.succeed() } }
+        loop.scheduleTask(in: .milliseconds(Int64(clamping: within.value))) { emptied.succeed() }
+        try? await emptied.futureResult.get()
+        try? await loop.submit { [parts] in
+            parts.value.timer.cancel()
+            parts.value.session.stop()
+        }.get()
+        // The goodbye leaves at the end of the turn that gathered it; another turn and it has.
+        for _ in 0..<2 { try? await loop.submit {}.get() }
+        try? await group.shutdownGracefully()
+    }
+
+    // MARK: Assembly
+
+    private static func assemble(
+        _ configuration: Configuration,
+        _ routes: [RoutePlan],
+        on loop: any EventLoop,
+        port: Int,
+        logger: Logger
+    ) -> Parts {
+        let node = randomNode()
+        let session = LayerSession(
+            loop: loop,
+            configuration: LayerSession.Configuration(
+                endpoints: configuration.brokers,
+                hello: hello(configuration, node: node, port: port),
+                limits: configuration.limits
+            ),
+            logger: logger
+        )
+        let worker = WorkerLoop(
+            loop: loop,
+            configuration: configuration,
+            node: node,
+            processID: Int(getpid()),
+            routes: routes.map { Route(prefix: $0.prefix, consumer: $0.consumer()) },
+            port: LayerPort(post: { session.post($0) }, call: { session.call($0, then: $1) }),
+            logger: logger
+        )
+        session.delegate = worker.link
+        let bound = NIOLoopBound(worker, eventLoop: loop)
+        let timer = loop.scheduleRepeatedTask(initialDelay: WorkerLoop.tick, delay: WorkerLoop.tick) { _ in
+            bound.value.timePassed()
+        }
+        return Parts(worker: worker, session: session, timer: timer)
+    }
+
+    private static func hello(_ configuration: Configuration, node: String, port: Int) -> Hello {
+        var hello = Hello(
+            client: "fanfare-worker/\(configuration.version)",
+            name: configuration.name,
+            role: .worker,
+            policy: Policy(configuration.limits)
+        )
+        hello.node = node
+        hello.attributes = [
+            "pid": String(getpid()),
+            "host": hostName(),
+            "listen": "\(configuration.listenHost):\(port)",
+        ]
+        return hello
+    }
+
+    private static func hostName() -> String {
+        var bytes = [CChar](repeating: 0, count: 256)
+        guard gethostname(&bytes, bytes.count - 1) == 0 else { return "" }
+        return String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    /// Ten characters are 51 random bits: two of a million workers meet once in 4 000 deployments.
+    private static func randomNode() -> String {
+        let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789")
+        return String((0..<10).map { _ in alphabet[Int.random(in: alphabet.indices)] })
+    }
+
+    private static func bind(
+        _ configuration: Configuration,
+        on loop: any EventLoop,
+        _ worker: NIOLoopBoundBox<WorkerLoop?>
+    ) async throws -> any Channel {
+        let limits = configuration.workerLimits
+        let bootstrap = ServerBootstrap(group: loop)
+            .serverChannelOption(.backlog, value: limits.backlog)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
+            .serverChannelOption(.autoRead, value: false)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.maxMessagesPerRead, value: 16)
+            .childChannelOption(
+                .recvAllocator,
+                value: FixedSizeRecvByteBufferAllocator(capacity: limits.receiveBytes)
+            )
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    guard let worker = worker.value, worker.admitsStranger() else { throw ChannelError.eof }
+                    try addHandshake(to: channel, worker)
+                }
+            }
+        do {
+            return try await bootstrap.bind(host: configuration.listenHost, port: configuration.listenPort).get()
+        } catch {
+            let address = "\(configuration.listenHost):\(configuration.listenPort)"
+            throw ProgramFailure(
+                .configuration,
+                "cannot listen on \(address): \(reason(error)); choose another address or stop what uses it"
+            )
+        }
+    }
+
+    private static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
+        var limits = NIOHTTPDecoderLimitConfiguration()
+        limits.maxHeaderFieldSize = worker.limits.headerBytes
+        limits.maxHeaderListSize = worker.limits.headerBytes
+        limits.maxHeaderFieldCount = worker.limits.headerFields
+        try channel.pipeline.syncOperations.configureHTTPServerPipeline(
+            withPipeliningAssistance: false,
+            withServerUpgrade: (upgraders: [SocketUpgrader(worker: worker)], completionHandler: { _ in }),
+            withErrorHandling: true,
+            withOutboundHeaderValidation: true,
+            withEncoderConfiguration: HTTPResponseEncoder.Configuration(),
+            withDecoderLimitConfiguration: limits
+        )
+        try channel.pipeline.syncOperations.addHandler(HTTPHandler(worker: worker))
+    }
+
+    private static func reason(_ error: any Error) -> String {
+        switch error {
+        case let error as IOError: String(cString: strerror(error.errnoCode))
+        case is SocketAddressError.UnknownHost: "this host is not known"
+        case SocketAddressError.unknown(let host, _): "the host \(host) is not known"
+        default: "\(error)"
+        }
+    }
+}
