@@ -18,6 +18,8 @@ final class BrokerLoop {
     private var effects = Effects()
     private var peers: [SessionID: Peer] = [:]
     private var strangers: [ObjectIdentifier: Peer] = [:]
+    /// Peers that have been told the last and may still read it; the sweep closes those that do not.
+    private var leaving: [ObjectIdentifier: Peer] = [:]
     /// A fan-out is encoded here once and copied to each connection.
     private let fanOutFrame = FrameBuffer()
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
@@ -25,7 +27,8 @@ final class BrokerLoop {
     private var refused: [ErrorCode: UInt64] = [:]
     private var silenceSweep: Sweep?
     private let startedAt: Instant
-    private let facts: [String: MessageValue]
+    /// Entries of `status` that do not change while the broker runs.
+    var facts: [String: MessageValue]
     /// Completed when the last connection has gone, once stopping has begun.
     private var stopped: EventLoopPromise<Void>?
 
@@ -50,14 +53,16 @@ final class BrokerLoop {
         guard strangers.count < limits.strangers else {
             let text = "\(limits.strangers) connections have not said hello yet, the limit \"strangers\"; try again"
             write(.error(nil, Failure(.limitReached, text)), to: peer)
-            return peer.close()
+            return dismiss(peer)
         }
+        peer.arrivedAt = loop.now
         strangers[ObjectIdentifier(peer)] = peer
     }
 
     func left(_ peer: Peer) {
         defer { completeStop() }
         strangers.removeValue(forKey: ObjectIdentifier(peer))
+        leaving.removeValue(forKey: ObjectIdentifier(peer))
         guard let session = peer.session, peers.removeValue(forKey: session) != nil else { return }
         if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
         core.close(session, now: now, into: &effects)
@@ -139,6 +144,12 @@ final class BrokerLoop {
         guard let peer = peers.removeValue(forKey: session) else { return }
         if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
         if let failure { write(.error(nil, failure), to: peer) }
+        dismiss(peer)
+    }
+
+    /// Closes a connection once the peer has taken what was said last, which it may never do.
+    private func dismiss(_ peer: Peer) {
+        leaving[ObjectIdentifier(peer)] = peer
         peer.close()
     }
 
@@ -165,18 +176,24 @@ final class BrokerLoop {
         run()
     }
 
-    /// Once a second: strangers that say nothing go, silent sessions are pinged, then given up.
+    /// Once a second: strangers that do not say hello go, silent sessions are pinged, then given up.
     private func sweep() {
         let now = loop.now
-        for peer in strangers.values where isSilent(peer, for: limits.helloWithin, at: now) {
-            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
-            peer.close()
+        for peer in leaving.values where isSilent(peer, for: limits.silenceMaximum, at: now) {
+            peer.connection?.close()
         }
-        for peer in peers.values {
+        // From the arrival on: a hello that comes a byte at a time is late too.
+        for (key, peer) in strangers where now - peer.arrivedAt >= limits.helloWithin.amount {
+            strangers.removeValue(forKey: key)
+            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
+            dismiss(peer)
+        }
+        for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
                 let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
-                write(.error(nil, Failure(.silence, text)), to: peer)
-                peer.connection?.close()
+                core.close(session, now: self.now, into: &effects)
+                run()
+                end(session, Failure(.silence, text))
             } else if !peer.isPinged, isSilent(peer, for: limits.pingAfter, at: now) {
                 peer.isPinged = true
                 peer.connection?.write(Reply.ping(1))
@@ -186,7 +203,7 @@ final class BrokerLoop {
 
     private func isSilent(_ peer: Peer, for bound: Milliseconds, at now: NIODeadline) -> Bool {
         guard let connection = peer.connection else { return false }
-        return now - connection.lastHeard >= .milliseconds(Int64(clamping: bound.value))
+        return now - connection.lastHeard >= bound.amount
     }
 
     // MARK: Inspection
@@ -241,20 +258,23 @@ final class BrokerLoop {
         for peer in peers.values { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops")) }
         turn.flush()
         for peer in everyone { peer.close() }
-        loop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(clamping: within.value))) {
+        loop.assumeIsolated().scheduleTask(in: within.amount) {
             for peer in self.everyone { peer.connection?.close() }
         }
         completeStop()
         return stopped.futureResult
     }
 
-    private var everyone: [Peer] { Array(peers.values) + Array(strangers.values) }
+    private var everyone: [Peer] { Array(peers.values) + Array(strangers.values) + Array(leaving.values) }
 
     private func completeStop() {
-        guard peers.isEmpty, strangers.isEmpty else { return }
+        guard let stopped, peers.isEmpty, strangers.isEmpty, leaving.isEmpty else { return }
         silenceSweep?.cancel()
         timer?.task.cancel()
-        stopped?.succeed()
-        stopped = nil
+        stopped.succeed()
     }
+}
+
+extension Milliseconds {
+    fileprivate var amount: TimeAmount { .milliseconds(Int64(clamping: value)) }
 }

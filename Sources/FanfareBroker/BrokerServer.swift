@@ -4,6 +4,7 @@ import FanfareTransport
 package import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 
 /// A broker in this process: its loop, its core and its endpoints.
 package final class BrokerServer: Sendable {
@@ -21,6 +22,8 @@ package final class BrokerServer: Sendable {
     private let loop: any EventLoop
     private let broker: NIOLoopBound<BrokerLoop>
     private let listeners: [Listener]
+    private let stopping = Mutex<Task<Void, Never>?>(nil)
+    private let hasStopped = Atomic(false)
 
     /// The endpoints as bound: port 0 has become a port.
     package var endpoints: [Endpoint] { listeners.map(\.endpoint) }
@@ -33,10 +36,7 @@ package final class BrokerServer: Sendable {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
         let limits = configuration.limits
-        let facts: [String: MessageValue] = [
-            "pid": .count(ProcessFacts.identifier),
-            "endpoints": .array(configuration.endpoints.map { .string($0.description) }),
-        ]
+        let facts: [String: MessageValue] = ["pid": .count(ProcessFacts.identifier)]
         let epoch = UInt64.random(in: 1...UInt64(Int64.max))
         let broker = try await loop.submit {
             let core = Core(limits: limits, epoch: epoch, broker: configuration.version)
@@ -65,6 +65,8 @@ package final class BrokerServer: Sendable {
             try? await group.shutdownGracefully()
             throw error
         }
+        let endpoints = MessageValue.array(listeners.map { .string($0.endpoint.description) })
+        try await loop.submit { broker.value.facts["endpoints"] = endpoints }.get()
         return BrokerServer(group: group, loop: loop, broker: broker, listeners: listeners)
     }
 
@@ -81,16 +83,34 @@ package final class BrokerServer: Sendable {
     }
 
     /// What `INSPECT status` answers; `proto/PROTOCOL.md`, section 9.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `unavailable` once the broker has stopped.
     package func status() async throws -> MessageValue {
-        try await loop.submit { self.broker.value.status() }.get()
+        guard !hasStopped.load(ordering: .acquiring) else {
+            throw ProgramFailure(.unavailable, "the broker has stopped")
+        }
+        return try await loop.submit { self.broker.value.status() }.get()
     }
 
-    /// Stops: no new connections, `GOAWAY` to all, what is written leaves, then everything closes.
+    /// Stops: no new connections, `GOAWAY` to all, what is written leaves, then everything closes. Once it has begun,
+    /// further calls wait for the same end.
     ///
     /// - Parameter within: The longest this may take.
     package func stop(within: Milliseconds) async {
+        let ending = stopping.withLock { stopping in
+            if let stopping { return stopping }
+            let begun = Task { await self.end(within) }
+            stopping = begun
+            return begun
+        }
+        await ending.value
+    }
+
+    private func end(_ within: Milliseconds) async {
         for listener in listeners { await listener.close() }
         try? await loop.flatSubmit { self.broker.value.stop(within: within) }.get()
+        // A loop that has been shut down answers no more.
+        hasStopped.store(true, ordering: .releasing)
         try? await group.shutdownGracefully()
     }
 }

@@ -8,6 +8,8 @@ final class Peer: FrameReceiver {
     /// The session, once there is one.
     private(set) var session: SessionID?
     private(set) var connection: FrameConnection?
+    /// When the connection was made; the hello is due from then on.
+    var arrivedAt = NIODeadline.uptimeNanoseconds(0)
     /// Whether the peer has been pinged since it was last heard.
     var isPinged = false
     private let broker: BrokerLoop

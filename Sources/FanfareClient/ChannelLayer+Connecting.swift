@@ -56,39 +56,34 @@ extension ChannelLayer {
         }
         let hello = configuration.hello(node: randomNode(), limits: limits)
         do {
-            return try await connect(
-                endpoints: endpoints,
-                hello: hello,
-                limits: limits,
-                retries: true,
-                logger: Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() }
-            )
-        } catch let failure as ProgramFailure {
-            throw ChannelLayerError.notConnected(failure.text)
+            let settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
+            return try await dial(settings, Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() })
+        } catch let failure as Failure {
+            throw ChannelLayerError(failure)
         }
     }
 
     /// A layer over a broker inside this process: for tests and programs of one process.
     ///
-    /// - Parameter others: A layer made by this function: the new one shares its broker, as another process would.
+    /// - Parameter others: The layers the new one shares a broker with, as another process would; none when left out.
+    /// - Throws: ``ChannelLayerError/refused(_:)`` when a setting cannot be used.
     public static func embedded(
         _ configuration: Configuration,
         with others: EmbeddedLayers? = nil
     ) async throws -> ChannelLayer {
         let limits = Limits()
         let layers = others ?? EmbeddedLayers()
-        let node = randomNode()
-        let settings = LayerSession.Configuration(
-            endpoints: [],
-            hello: configuration.hello(node: node, limits: limits),
-            limits: limits
-        )
-        return try await layers.layer(settings, node: node)
+        let hello = configuration.hello(node: randomNode(), limits: limits)
+        do {
+            return try await layers.layer(LayerSession.Configuration(endpoints: [], hello: hello, limits: limits))
+        } catch let failure as Failure {
+            throw ChannelLayerError(failure)
+        }
     }
 
     /// Connects with a hello of one's own.
     ///
-    /// - Throws: ``ProgramFailure`` with exit `unavailable` when the first attempt fails.
+    /// - Throws: ``ProgramFailure`` with exit `unavailable` when no broker answers, or the one that does refuses.
     package static func connect(
         endpoints: [Endpoint],
         hello: Hello,
@@ -96,29 +91,32 @@ extension ChannelLayer {
         retries: Bool,
         logger: Logger
     ) async throws -> ChannelLayer {
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
         var settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
         settings.retries = retries
-        let node = hello.node ?? ""
-        let layer = try await loop.submit { [settings] in
-            make(LayerSession(loop: loop, configuration: settings, logger: logger), node: node, settings, on: loop)
-        }.get()
         do {
-            try await layer.connected()
-        } catch {
-            await layer.close()
-            let reason = (error as? Failure)?.text ?? "\(error)"
-            throw ProgramFailure(.unavailable, "no broker answers: \(reason)")
+            return try await dial(settings, logger)
+        } catch let failure as Failure {
+            let what = failure.code == .silence ? "no broker answers" : "the broker refused"
+            throw ProgramFailure(.unavailable, "\(what): \(failure.text)")
         }
+    }
+
+    /// - Throws: `Failure` with the reason of the first attempt; nothing goes on trying then.
+    private static func dial(_ settings: LayerSession.Configuration, _ logger: Logger) async throws -> ChannelLayer {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let layer = try await loop.submit {
+            make(LayerSession(loop: loop, configuration: settings, logger: logger), settings, on: loop)
+        }.get()
+        try await layer.connectedOrClosed()
         return layer
     }
 
     static func make(
         _ session: LayerSession,
-        node: String,
         _ settings: LayerSession.Configuration,
         on loop: any EventLoop
     ) -> ChannelLayer {
+        let node = settings.hello.node ?? ""
         let engine = LayerEngine(
             session: session,
             node: node,
@@ -148,15 +146,15 @@ public final class EmbeddedLayers: Sendable {
         broker = NIOLoopBoundBox.makeBoxSendingValue(nil, eventLoop: loop)
     }
 
-    func layer(_ settings: LayerSession.Configuration, node: String) async throws -> ChannelLayer {
+    func layer(_ settings: LayerSession.Configuration) async throws -> ChannelLayer {
         let layer = try await loop.submit { [loop, broker] in
             let carrier = broker.value ?? EmbeddedBroker(loop: loop, limits: settings.limits)
             broker.value = carrier
             let logger = Logger(label: "fanfare.embedded") { _ in SwiftLogNoOpLogHandler() }
             let session = LayerSession(loop: loop, configuration: settings, carrier: carrier, logger: logger)
-            return ChannelLayer.make(session, node: node, settings, on: loop)
+            return ChannelLayer.make(session, settings, on: loop)
         }.get()
-        try await layer.connected()
+        try await layer.connectedOrClosed()
         return layer
     }
 }

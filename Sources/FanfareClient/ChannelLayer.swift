@@ -25,11 +25,18 @@ public final class ChannelLayer: Sendable {
     private let engine: NIOLoopBound<LayerEngine>
     private let namePart: String
     private let lastChannel = Atomic<UInt64>(0)
+    /// Channels a group send may leave out, by the protocol.
+    private static let excludedMaximum = 256
 
     init(loop: any EventLoop, engine: NIOLoopBound<LayerEngine>, node: String) {
         self.loop = loop
         self.engine = engine
         namePart = node + "!"
+    }
+
+    /// A layer nobody holds any more leaves the broker.
+    deinit {
+        loop.execute { [engine] in engine.value.close() }
     }
 
     /// A name for a new process channel of this process, such as `specific.k3x9qd71ma!1`.
@@ -89,7 +96,7 @@ public final class ChannelLayer: Sendable {
     /// - Parameters:
     ///   - message: As in ``send(_:to:expirySeconds:)``.
     ///   - group: A group; nothing happens when nobody is in it.
-    ///   - excluding: Members that do not get it, at most 256.
+    ///   - excluding: Members that do not get it, at most 256 or the send is `refused`.
     ///   - expirySeconds: The life of this message unread, instead of the layer's expiry.
     /// - Throws: ``ChannelLayerError``: `messageTooLarge`, `badName`, `notConnected`.
     public func groupSend(
@@ -98,6 +105,9 @@ public final class ChannelLayer: Sendable {
         excluding: [String] = [],
         expirySeconds: Double? = nil
     ) async throws {
+        guard excluding.count <= Self.excludedMaximum else {
+            throw ChannelLayerError.refused("\(excluding.count) members to exclude; at most \(Self.excludedMaximum)")
+        }
         let body = MessagePack.encode(.map(message))
         let options = GroupSendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)), exclude: excluding)
         _ = try await call { .groupSend(id: $0, group: group, body: body, options) }
@@ -143,12 +153,15 @@ public final class ChannelLayer: Sendable {
         return ContinuousClock.now - start
     }
 
-    /// Returns once there is a session.
-    func connected() async throws {
+    /// Returns once there is a session; closes the layer when the first attempt fails, and throws why.
+    func connectedOrClosed() async throws {
         let result = await withFailure { engine, done in
             engine.whenConnected { done($0.map { MessageValue.null }) }
         }
-        _ = try result.get()
+        if case .failure(let failure) = result {
+            await close()
+            throw failure
+        }
     }
 
     // MARK: Crossing to the loop
@@ -162,10 +175,15 @@ public final class ChannelLayer: Sendable {
     private func ask(
         _ start: @escaping @Sendable (LayerEngine, @escaping Completion) -> Void
     ) async throws -> MessageValue {
-        switch await withFailure(start) {
-        case .success(let value): value
-        case .failure(let failure): throw ChannelLayerError(failure)
+        let result: Result<MessageValue, ChannelLayerError> = await withCheckedContinuation { continuation in
+            loop.execute { [engine] in
+                start(engine.value) { result in
+                    let isClosed = engine.value.isClosed
+                    continuation.resume(returning: result.mapError { isClosed ? .closed : ChannelLayerError($0) })
+                }
+            }
         }
+        return try result.get()
     }
 
     private func withFailure(
@@ -184,9 +202,7 @@ public final class ChannelLayer: Sendable {
         let token = try await loop.submit { self.engine.value.newToken() }.get()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
-                let isCancelled = Task.isCancelled
                 loop.execute { [engine] in
-                    guard !isCancelled else { return continuation.resume(throwing: CancellationError()) }
                     engine.value.receive(token, from: channel) { continuation.resume(with: $0) }
                 }
             }

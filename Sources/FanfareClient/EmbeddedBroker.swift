@@ -47,6 +47,7 @@ final class EmbeddedBroker: LinkCarrier {
     }
 
     func close(_ link: EmbeddedLink) {
+        link.isClosed = true
         guard let id = link.id, links.removeValue(forKey: id) != nil else { return }
         core.close(id, now: now, into: &effects)
         run()
@@ -77,7 +78,8 @@ final class EmbeddedBroker: LinkCarrier {
         isScheduled = false
         let passed = inboxes
         inboxes.removeAll(keepingCapacity: true)
-        for (link, reply) in passed {
+        // A session that has left hears nothing more, also of what was under way.
+        for (link, reply) in passed where !link.isClosed {
             if let reply {
                 link.session.linkReceived(reply)
             } else {
@@ -85,25 +87,34 @@ final class EmbeddedBroker: LinkCarrier {
             }
         }
         var told: Set<ObjectIdentifier> = []
-        for (link, _) in passed where told.insert(ObjectIdentifier(link)).inserted { link.session.linkFinishedBurst() }
+        for (link, _) in passed where !link.isClosed && told.insert(ObjectIdentifier(link)).inserted {
+            link.session.linkFinishedBurst()
+        }
     }
 
     private func arm() {
         guard let next = core.nextDeadline else { return }
         if let timer, timer.deadline <= next { return }
         timer?.task.cancel()
-        let task = loop.assumeIsolated().scheduleTask(deadline: .uptimeNanoseconds(next.nanoseconds)) {
-            self.timer = nil
-            self.core.advance(to: self.now, into: &self.effects)
-            self.run()
+        let task = loop.assumeIsolated().scheduleTask(deadline: .uptimeNanoseconds(next.nanoseconds)) { [weak self] in
+            guard let self else { return }
+            timePassed()
         }
         timer = (next, task)
+    }
+
+    private func timePassed() {
+        timer = nil
+        core.advance(to: now, into: &effects)
+        run()
     }
 }
 
 /// A session's link to a core in this process.
 final class EmbeddedLink: BrokerLink {
     var id: SessionID?
+    /// Whether the session has ended it.
+    var isClosed = false
     let session: LayerSession
     private let broker: EmbeddedBroker
 

@@ -21,16 +21,18 @@ final class LayerEngine: LayerDelegate {
     private var mailboxes: [String: Mailbox] = [:]
     private var groups: [String: Set<String>] = [:]
     private var waiters: [UInt64: Waiter] = [:]
+    /// Tokens given out whose receive has not begun; one that is cancelled before it begins must not wait.
+    private var announced: Set<UInt64> = []
     /// Receives of normal channels: the broker's id is the waiter's token.
     private var received: [RequestID: String] = [:]
-    private var tails: [RequestID: (TailQuery, AsyncStream<Tailed>.Continuation)] = [:]
+    private var tails: [RequestID: AsyncStream<Tailed>.Continuation] = [:]
     private var connecting: [(Result<Void, Failure>) -> Void] = []
     private var changed: Set<String> = []
     private var drops: [Report.Dropped] = []
     private var pushes: UInt64 = 0
     private var isReportScheduled = false
     private var sweep: Scheduled<Void>?
-    private var isClosed = false
+    private(set) var isClosed = false
 
     init(session: LayerSession, node: String, policy: Policy, limits: Limits, loop: any EventLoop) {
         self.session = session
@@ -47,16 +49,16 @@ final class LayerEngine: LayerDelegate {
     /// Calls back once there is a session, or when the first attempt has failed and there is no retrying.
     func whenConnected(_ callback: @escaping (Result<Void, Failure>) -> Void) {
         if session.welcome != nil { return callback(.success(())) }
-        if isClosed { return callback(.failure(Failure(.draining, "this layer was closed"))) }
+        // The first attempt may have failed before anybody asked.
+        if let failure = session.lastFailure { return callback(.failure(failure)) }
         connecting.append(callback)
     }
 
     func layerDidConnect(_ welcome: Welcome) {
         pushes = 0
-        for mailbox in mailboxes.keys { mailboxes[mailbox]?.reportedHeld = 0 }
         for (group, members) in groups { add(Array(members), to: group) }
+        for channel in mailboxes.keys { note(channel) }
         for (id, channel) in received { session.post(.receive(id: id, channel: channel, count: 1)) }
-        for (id, tail) in tails { session.post(.tail(id, tail.0)) }
         let waiting = connecting
         connecting.removeAll()
         for callback in waiting { callback(.success(())) }
@@ -65,11 +67,11 @@ final class LayerEngine: LayerDelegate {
     func layerDidDisconnect(_ failure: Failure) {
         drops.removeAll()
         changed.removeAll()
-        for name in mailboxes.keys { mailboxes[name]?.taken = 0 }
+        for name in mailboxes.keys { mailboxes[name]?.forgetSession() }
         let waiting = connecting
         connecting.removeAll()
         for callback in waiting { callback(.failure(failure)) }
-        for tail in tails.values { tail.1.finish() }
+        for tail in tails.values { tail.finish() }
         tails.removeAll()
     }
 
@@ -89,14 +91,14 @@ final class LayerEngine: LayerDelegate {
 
     func layerDidReceive(_ push: Reply) {
         switch push {
-        case .tailed(let id, let tailed): tails[id]?.1.yield(tailed)
+        case .tailed(let id, let tailed): tails[id]?.yield(tailed)
         case .error(let id?, let failure): return refused(id, failure)
         case .goAway, .error: return
         default: pushes += 1
         }
         switch push {
         case .deliver(let channel, let body, let remaining):
-            arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil), for: channel)
+            arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil, isHeld: false), for: channel)
         case .groupDeliver(let delivery): arrive(delivery)
         case .handOut(let id, let handOut): arrive(handOut, for: id)
         case .members(let group, let added, let removed):
@@ -114,7 +116,7 @@ final class LayerEngine: LayerDelegate {
     private func arrive(_ message: Mailbox.Message, for channel: String) {
         var mailbox = mailboxes.removeValue(forKey: channel) ?? Mailbox()
         mailbox.messages.append(message)
-        if message.group != nil { mailbox.held += 1 }
+        if message.isHeld { mailbox.held += 1 }
         mailboxes[channel] = mailbox
         hand(channel)
         scheduleSweep()
@@ -130,7 +132,10 @@ final class LayerEngine: LayerDelegate {
                 drop(channel, delivery.group, 1, .full)
             } else {
                 accepted += 1
-                arrive(Mailbox.Message(body: delivery.body, deadline: until, group: delivery.group), for: channel)
+                arrive(
+                    Mailbox.Message(body: delivery.body, deadline: until, group: delivery.group, isHeld: true),
+                    for: channel
+                )
             }
         }
         if let token = delivery.outcome {
@@ -142,7 +147,7 @@ final class LayerEngine: LayerDelegate {
     private func refused(_ id: RequestID, _ failure: Failure) {
         received.removeValue(forKey: id)
         waiters.removeValue(forKey: id)?.resume(.failure(ChannelLayerError(failure)))
-        tails.removeValue(forKey: id)?.1.finish()
+        tails.removeValue(forKey: id)?.finish()
     }
 
     private func arrive(_ handOut: HandOut, for id: RequestID) {
@@ -175,7 +180,11 @@ final class LayerEngine: LayerDelegate {
 
     /// Waits for a message of `channel` under `token`.
     func receive(_ token: UInt64, from channel: String, _ resume: @escaping (Result<Body, any Error>) -> Void) {
+        guard announced.remove(token) != nil else { return resume(.failure(CancellationError())) }
         guard !isClosed else { return resume(.failure(ChannelLayerError.closed)) }
+        guard Names.isChannel(channel, limits) else {
+            return resume(.failure(ChannelLayerError.badName("\"\(channel)\" is no channel name")))
+        }
         if isOwn(channel) {
             waiters[token] = Waiter(channel: channel, resume: resume)
             mailboxes[channel, default: Mailbox()].waiters.append(token)
@@ -188,10 +197,16 @@ final class LayerEngine: LayerDelegate {
         }
     }
 
-    func newToken() -> UInt64 { session.nextID() }
+    /// A token for one receive.
+    func newToken() -> UInt64 {
+        let token = session.nextID()
+        announced.insert(token)
+        return token
+    }
 
-    /// Stops waiting. A message that comes all the same is given back.
+    /// Stops waiting, or keeps a receive from beginning. A message that comes all the same is given back.
     func cancel(_ token: UInt64) {
+        announced.remove(token)
         guard let waiter = waiters.removeValue(forKey: token) else { return }
         if received[token] != nil {
             session.call({ .cancel(id: $0, target: token) }, then: { _ in self.received.removeValue(forKey: token) })
@@ -278,7 +293,7 @@ final class LayerEngine: LayerDelegate {
             continuation.finish()
             return stream
         }
-        tails[id] = (query, continuation)
+        tails[id] = continuation
         let engine = NIOLoopBound(self, eventLoop: loop)
         continuation.onTermination = { [loop] _ in loop.execute { engine.value.endTail(id) } }
         return stream
@@ -361,9 +376,9 @@ final class LayerEngine: LayerDelegate {
             let expired = messages.filter { $0.deadline <= now }
             if !expired.isEmpty {
                 mailboxes[channel]?.messages.removeAll { $0.deadline <= now }
-                let direct = UInt64(expired.count { $0.group == nil })
-                mailboxes[channel]?.taken += direct
-                mailboxes[channel]?.held -= UInt64(expired.count) - direct
+                let held = UInt64(expired.count { $0.isHeld })
+                mailboxes[channel]?.taken += UInt64(expired.count) - held
+                mailboxes[channel]?.held -= held
                 count(Array(expired), of: channel)
                 note(channel)
                 removeIfIdle(channel)

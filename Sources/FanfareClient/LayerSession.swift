@@ -49,6 +49,8 @@ package final class LayerSession {
     private var link: (any BrokerLink)?
     private var lastID: RequestID = 0
     private var calls: [RequestID: (Result<MessageValue, Failure>) -> Void] = [:]
+    /// What the broker said before it closed: a better reason than that it closed.
+    private var lastWord: Failure?
     private var backoff = Backoff()
     private var isStopped = false
 
@@ -87,10 +89,14 @@ package final class LayerSession {
 
     /// Gathers a request that wants no answer; it leaves at the end of this loop turn.
     ///
-    /// - Returns: Whether there is a link to take it.
+    /// - Returns: Whether it leaves: there is a link, and the message is not over the broker's limit.
     @discardableResult
     package func post(_ request: Request) -> Bool {
-        guard welcome != nil, let link else { return false }
+        guard let welcome, let link else { return false }
+        if let failure = tooLarge(request, for: welcome) {
+            logger.warning("a message was not sent", metadata: ["reason": "\(failure.text)"])
+            return false
+        }
         link.write(request)
         return true
     }
@@ -98,12 +104,28 @@ package final class LayerSession {
     /// Gathers a request and passes its answer to `then`, in stream order: `.null` for an acknowledgement.
     ///
     /// Without a link, or when it breaks before the answer, `then` gets a `silence` failure; whether the broker
-    /// carried the request out is not known then.
+    /// carried the request out is not known then. A message over the broker's limit fails with `message_too_large`.
     package func call(_ make: (RequestID) -> Request, then: @escaping (Result<MessageValue, Failure>) -> Void) {
-        guard welcome != nil, let link else { return then(.failure(noLink)) }
+        guard let welcome, let link else { return then(.failure(noLink)) }
         let id = nextID()
+        let request = make(id)
+        if let failure = tooLarge(request, for: welcome) { return then(.failure(failure)) }
         calls[id] = then
-        link.write(make(id))
+        link.write(request)
+    }
+
+    /// Refuses here what would not fit a frame: the broker would close the connection for it.
+    private func tooLarge(_ request: Request, for welcome: Welcome) -> Failure? {
+        let count =
+            switch request {
+            case .send(_, _, let body, _), .groupSend(_, _, let body, _): body.count
+            default: 0
+            }
+        guard count > welcome.bodyBytes else { return nil }
+        return Failure(
+            .messageTooLarge,
+            "the message has \(count) bytes, the broker's limit \"body_bytes\" is \(welcome.bodyBytes)"
+        )
     }
 
     private var noLink: Failure {
@@ -116,6 +138,7 @@ package final class LayerSession {
     func linkOpened(_ link: any BrokerLink) {
         guard !isStopped else { return link.close() }
         self.link = link
+        lastWord = nil
         link.write(.hello(configuration.hello))
     }
 
@@ -154,7 +177,7 @@ package final class LayerSession {
             delegate?.layerDidReceive(.error(id, failure))
             return
         }
-        if failure.code.isFatal || welcome == nil { lastFailure = failure }
+        if failure.code.isFatal || welcome == nil { lastWord = failure }
         logger.warning(
             "the broker refused",
             metadata: ["code": "\(failure.code.name)", "reason": "\(failure.text)"]
@@ -164,21 +187,21 @@ package final class LayerSession {
     /// The link is gone, or could not be made: `closed` is `nil` then.
     func linkClosed(_ closed: (any BrokerLink)?, _ failure: Failure) {
         guard closed === link else { return }
-        let hadSession = welcome != nil
         link = nil
         welcome = nil
-        // What the broker said last is a better reason than that the connection closed.
-        if lastFailure == nil || hadSession { lastFailure = failure }
+        let failure = lastWord ?? failure
+        lastWord = nil
+        lastFailure = failure
         let failed = calls
         calls.removeAll()
         for call in failed.sorted(by: { $0.key < $1.key }) { call.value(.failure(noLink)) }
-        delegate?.layerDidDisconnect(lastFailure ?? failure)
+        delegate?.layerDidDisconnect(failure)
         guard !isStopped, configuration.retries else { return }
         let delay = backoff.next()
         logger.warning(
             "no broker; trying again",
             metadata: [
-                "reason": "\(lastFailure?.text ?? failure.text)",
+                "reason": "\(failure.text)",
                 "again_milliseconds": "\(delay.nanoseconds / 1_000_000)",
             ]
         )

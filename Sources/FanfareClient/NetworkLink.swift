@@ -54,6 +54,7 @@ final class NetworkLink: BrokerLink, FrameReceiver {
     private let loop: any EventLoop
     private var connection: FrameConnection?
     private var failure: Failure?
+    private var isWelcome = false
     private var sweep: Sweep?
 
     init(session: LayerSession, reader: FrameReader, limits: Limits, loop: any EventLoop) {
@@ -84,7 +85,14 @@ final class NetworkLink: BrokerLink, FrameReceiver {
 
     func connection(_ connection: FrameConnection, received payload: UnsafeRawBufferPointer) {
         do throws(Refusal) {
-            for reply in try reader.reply(payload) { session.linkReceived(reply) }
+            for reply in try reader.reply(payload) {
+                if case .welcome(let welcome) = reply {
+                    // From here on the broker's limit holds, which may be larger than ours.
+                    isWelcome = true
+                    connection.raise(frameBytes: max(welcome.frameBytes, limits.frameBytes))
+                }
+                session.linkReceived(reply)
+            }
         } catch {
             // A broker that speaks nonsense cannot be trusted with what follows.
             failure = Failure(.malformedFrame, "the broker sent what cannot be read: \(error.failure.text)")
@@ -114,7 +122,10 @@ final class NetworkLink: BrokerLink, FrameReceiver {
     private func checkSilence() {
         guard let connection else { return }
         let quiet = loop.now - connection.lastHeard
-        if quiet >= .milliseconds(Int64(clamping: limits.silenceMaximum.value)) {
+        if !isWelcome, quiet >= Dialer.attemptWithin {
+            failure = Failure(.silence, "something accepts connections there, but sends no WELCOME")
+            connection.close()
+        } else if quiet >= .milliseconds(Int64(clamping: limits.silenceMaximum.value)) {
             failure = Failure(.silence, "nothing was heard from the broker for \(limits.silenceMaximum.value) ms")
             connection.close()
         } else if quiet >= .milliseconds(Int64(clamping: limits.pingAfter.value)) {

@@ -53,6 +53,8 @@ package final class FrameConnection: ChannelInboundHandler {
     private let out = FrameBuffer()
     private var writer: SocketWriter?
     private var isDirty = false
+    /// The first bytes until there are enough to recognise HTTP by, however they are cut; `nil` from then on.
+    private var opening: [UInt8]? = []
 
     /// - Parameters:
     ///   - receiver: Kept until the connection closes.
@@ -155,10 +157,9 @@ package final class FrameConnection: ChannelInboundHandler {
         let buffer = unwrapInboundIn(data)
         guard isOpen else { return }
         lastHeard = context.eventLoop.now
-        let isFirst = traffic.bytesIn == 0
         traffic.bytesIn += UInt64(buffer.readableBytes)
         buffer.withUnsafeReadableBytes { bytes in
-            if isFirst, FrameDecoder.looksLikeHTTP(bytes) { return receiver.connection(self, failed: .http) }
+            if opensLikeHTTP(bytes) { return receiver.connection(self, failed: .http) }
             do {
                 try decoder.feed(bytes) { payload in
                     guard isOpen else { return }
@@ -171,6 +172,13 @@ package final class FrameConnection: ChannelInboundHandler {
                 receiver.connection(self, failed: .frame(failure))
             }
         }
+    }
+
+    private func opensLikeHTTP(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard var opening else { return false }
+        opening.append(contentsOf: bytes.prefix(4 - opening.count))
+        self.opening = opening.count < 4 ? opening : nil
+        return opening.withUnsafeBytes { FrameDecoder.looksLikeHTTP($0) }
     }
 
     package func channelReadComplete(context: ChannelHandlerContext) {

@@ -9,6 +9,9 @@ package struct Listener: Sendable {
     private let channel: any Channel
     private let socketFile: SocketFile?
 
+    /// Connections the kernel keeps until they are accepted.
+    private static let backlog: CInt = 1_024
+
     /// Binds `endpoint` and accepts on `loop`.
     ///
     /// - Parameters:
@@ -21,7 +24,7 @@ package struct Listener: Sendable {
         accept: @escaping @Sendable (any Channel) throws -> Void
     ) async throws -> Listener {
         let bootstrap = ServerBootstrap(group: loop)
-            .serverChannelOption(.backlog, value: 1_024)
+            .serverChannelOption(.backlog, value: backlog)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 4)
             .childChannelInitializer { channel in
@@ -40,12 +43,12 @@ package struct Listener: Sendable {
                 )
             }
         case .unix(let path):
-            let file = try SocketFile.claim(path)
-            defer { file.unlock() }
+            let (descriptor, file) = try SocketFile.listen(on: path, backlog: backlog)
             do {
-                let channel = try await bootstrap.bind(unixDomainSocketPath: path).get()
-                return Listener(endpoint: endpoint, channel: channel, socketFile: file.bound())
+                let channel = try await bootstrap.withBoundSocket(descriptor).get()
+                return Listener(endpoint: endpoint, channel: channel, socketFile: file)
             } catch {
+                file.remove()
                 throw ProgramFailure(
                     .configuration,
                     "cannot listen on \(endpoint): \(SystemReason.text(error)); choose another path"
@@ -54,9 +57,9 @@ package struct Listener: Sendable {
         }
     }
 
-    /// Stops accepting and removes the Unix socket, if it is still the one this listener made.
+    /// Removes the Unix socket, if it is still the one this listener made, and stops accepting.
     package func close() async {
-        try? await channel.close()
         socketFile?.remove()
+        try? await channel.close()
     }
 }

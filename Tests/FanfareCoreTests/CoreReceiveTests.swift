@@ -1,0 +1,113 @@
+import FanfareCore
+import FanfareModel
+import Testing
+
+@Suite("Receiving from a channel")
+struct CoreReceiveTests {
+    @Test("readers of one channel take turns, longest waiting first")
+    func turns() throws {
+        var broker = Broker()
+        let first = try broker.open()
+        let second = try broker.open()
+        broker.apply(.receive(id: 1, channel: "jobs", count: 2), from: first)
+        broker.apply(.receive(id: 2, channel: "jobs", count: 1), from: second)
+        #expect(broker.send("a", to: "jobs", from: first).handOuts(to: first).map(\.text) == ["a"])
+        #expect(broker.send("b", to: "jobs", from: first).handOuts(to: second).map(\.text) == ["b"])
+        #expect(broker.send("c", to: "jobs", from: first).handOuts(to: first).map(\.text) == ["c"])
+        #expect(broker.send("d", to: "jobs", from: first)[first] == [.ack(1)])
+        #expect(broker.drain("jobs", by: second) == ["d"])
+    }
+
+    @Test("a cancelled receive gives its message back to the head with its original deadline")
+    func giveBack() throws {
+        var broker = Broker()
+        let reader = try broker.open()
+        for text in ["a", "b"] { broker.send(text, to: "jobs", from: reader, expiry: 50) }
+        let said = broker.apply(.receive(id: 2, channel: "jobs", count: 1), from: reader)
+        let first = try #require(said.handOuts(to: reader).first)
+        broker.apply(.cancel(id: 3, target: 2), from: reader)
+        broker.pass(milliseconds: 20)
+        let given = GivenBack(body: first.body, order: first.order, deadline: first.deadline)
+        #expect(broker.apply(.giveBack(id: 4, channel: "jobs", given), from: reader)[reader] == [.ack(4)])
+        let again = broker.apply(.receive(id: 5, channel: "jobs", count: 2), from: reader).handOuts(to: reader)
+        #expect(again.map(\.text) == ["a", "b"])
+        #expect(again.first?.deadline == first.deadline)
+        #expect(again.first?.remaining == Milliseconds(30))
+    }
+
+    @Test("messages given back in any order stand in the order they were sent")
+    func giveBackOrder() throws {
+        var broker = Broker()
+        let reader = try broker.open()
+        for text in ["a", "b", "c", "d"] { broker.send(text, to: "jobs", from: reader) }
+        let handOuts = broker.apply(.receive(id: 2, channel: "jobs", count: 3), from: reader).handOuts(to: reader)
+        for index in [1, 2, 0] {
+            let handOut = handOuts[index]
+            let given = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
+            broker.apply(.giveBack(id: nil, channel: "jobs", given), from: reader)
+        }
+        #expect(broker.drain("jobs", by: reader) == ["a", "b", "c", "d"])
+    }
+
+    @Test("a message given back to a full channel is kept, one given back too late is counted as expired")
+    func giveBackBounds() throws {
+        var broker = Broker()
+        let reader = try broker.open { $0.capacity = 1 }
+        broker.send("a", to: "jobs", from: reader, expiry: 50)
+        let said = broker.apply(.receive(id: 2, channel: "jobs", count: 1), from: reader)
+        let first = try #require(said.handOuts(to: reader).first)
+        broker.send("b", to: "jobs", from: reader)
+        let given = GivenBack(body: first.body, order: first.order, deadline: first.deadline)
+        broker.apply(.giveBack(id: 3, channel: "jobs", given), from: reader)
+        #expect(broker.drain("jobs", by: reader) == ["a", "b"])
+        broker.pass(milliseconds: 50)
+        #expect(broker.apply(.giveBack(id: 4, channel: "jobs", given), from: reader)[reader] == [.ack(4)])
+        #expect(broker.core.counters[drop: .expired] == 1)
+        #expect(broker.drain("jobs", by: reader).isEmpty)
+    }
+
+    @Test("nothing follows a cancelled receive, and its place in the line goes to the next")
+    func cancel() throws {
+        var broker = Broker()
+        let first = try broker.open()
+        let second = try broker.open()
+        broker.apply(.receive(id: 1, channel: "jobs", count: 5), from: first)
+        broker.apply(.receive(id: 2, channel: "jobs", count: 5), from: second)
+        #expect(broker.apply(.cancel(id: 3, target: 1), from: first)[first] == [.ack(3)])
+        let said = broker.send("a", to: "jobs", from: first)
+        #expect(said[first] == [.ack(1)])
+        #expect(said.handOuts(to: second).map(\.text) == ["a"])
+    }
+
+    @Test("process channels are pushed, not received")
+    func processChannels() throws {
+        var broker = Broker()
+        let owner = try broker.open(node: "w1")
+        let own = broker.apply(.receive(id: 1, channel: "w1!a", count: 1), from: owner)
+        let foreign = broker.apply(.receive(id: 2, channel: "w2!a", count: 1), from: owner)
+        #expect(own.refusal(of: owner) == .badRequest)
+        #expect(foreign.refusal(of: owner) == .notOwner)
+    }
+
+    @Test("an id that still waits is refused, and free again once its receive is over")
+    func duplicateID() throws {
+        var broker = Broker()
+        let reader = try broker.open()
+        broker.apply(.receive(id: 1, channel: "jobs", count: 1), from: reader)
+        let again = Request.receive(id: 1, channel: "mail", count: 1)
+        #expect(broker.apply(again, from: reader).refusal(of: reader) == .duplicateID)
+        broker.send("a", to: "jobs", from: reader)
+        #expect(broker.apply(again, from: reader)[reader].isEmpty)
+    }
+
+    @Test("a reply channel that was read leaves nothing behind")
+    func idleChannels() throws {
+        var broker = Broker()
+        let reader = try broker.open()
+        broker.apply(.receive(id: 1, channel: "reply.1", count: 1), from: reader)
+        broker.send("a", to: "reply.1", from: reader)
+        broker.send("b", to: "reply.2", from: reader)
+        #expect(broker.drain("reply.2", by: reader) == ["b"])
+        #expect(try broker.rows(.channels).isEmpty)
+    }
+}

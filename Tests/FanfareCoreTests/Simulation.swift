@@ -1,0 +1,180 @@
+import FanfareCore
+import FanfareModel
+
+/// One random history, lived through by the core and by the oracle side by side.
+///
+/// Everything follows from the seed: which kinds of events happen and how often, the limits, the names, the times.
+/// Names are few, so that things collide. After each step both must have said the same to every session, counted
+/// the same drops, and the core's invariants must hold; ``Properties`` watches promises that need no oracle.
+struct Simulation {
+    /// What happens in one step.
+    enum Event {
+        case open(Hello)
+        case apply(Request, from: SessionID)
+        /// The link is gone, without a goodbye.
+        case close(SessionID)
+        /// Only time passes.
+        case pass
+    }
+
+    /// The first difference of a run, readable by people.
+    struct Difference: Error {
+        var report: String
+    }
+
+    let seed: UInt64
+    let limits: Limits
+    let broker = "fanfare-broker/simulation"
+    var random: SplitMix64
+    var weights: [Int]
+    /// How likely a step is to let time pass, in percent.
+    let restlessness: Int
+    /// Steps between two looks at the core's invariants.
+    let auditInterval: Int
+    let traces: Bool
+
+    var core: Core
+    var oracle: Oracle
+    var effects = Effects()
+    var properties: Properties
+    var now: Instant
+    var step = 0
+    var lastBody: UInt64 = 0
+    var lastRequest: RequestID = 0
+    /// Events already decided on: the rest of a flood.
+    var backlog: [Event] = []
+    /// What was handed out, with its session; some of it will be given back.
+    var handedOut: [(session: SessionID, channel: Oracle.Address, handOut: HandOut)] = []
+    /// Receives lately cancelled: their ids are free again.
+    var cancelled: [(session: SessionID, id: RequestID)] = []
+    /// Sessions that were, for requests that come too late.
+    var ended: [SessionID] = []
+    /// The core's orders and tokens for the oracle's: both are opaque, so they need not be equal.
+    var orders: [UInt64: UInt64] = [:]
+    var tokens: [UInt64: UInt64] = [:]
+    private var recent: [(step: Int, now: Instant, event: Event)] = []
+
+    init(seed: UInt64, auditInterval: Int = 1, traces: Bool = false) {
+        self.seed = seed
+        self.auditInterval = auditInterval
+        self.traces = traces
+        random = SplitMix64(seed: seed)
+        limits = Self.limits(&random)
+        weights = Self.swarm(&random)
+        // Which members of one group send find the last bytes of the broker free is nobody's promise.
+        if limits.queuedBytes < Limits().queuedBytes { weights[Kind.groupSend.rawValue] = 0 }
+        restlessness = random.pick([5, 30, 60])
+        now = Instant(nanoseconds: random.pick([0, 1, 1 << 40]))
+        let epoch = random.next()
+        core = Core(limits: limits, epoch: epoch, broker: broker)
+        oracle = Oracle(limits: limits, epoch: epoch, broker: broker)
+        properties = Properties(limits: limits)
+    }
+
+    /// Lives through `steps` events, then closes every session and lets everything expire: nothing may be left.
+    ///
+    /// - Throws: ``Difference`` at the first step after which core and oracle disagree.
+    mutating func run(steps: Int) throws(Difference) {
+        for _ in 0..<steps {
+            let event = backlog.isEmpty ? nextEvent() : backlog.removeFirst()
+            try live(event)
+        }
+        for session in oracle.sessions { try live(.close(session.id)) }
+        now = now.advanced(by: limits.groupExpiryMaximum)
+        now = now.advanced(by: limits.expiryMaximum)
+        try live(.pass)
+        guard core.nextDeadline == nil, try inspected(.channels).isEmpty, try inspected(.groups).isEmpty else {
+            throw difference("something is left after the last session and the last deadline", .pass)
+        }
+    }
+
+    private mutating func live(_ event: Event) throws(Difference) {
+        step += 1
+        recent.append((step, now, event))
+        if recent.count > 20 { recent.removeFirst() }
+        if traces { Settings.trace("seed \(seed) step \(step) at \(now.nanoseconds): \(brief(event))") }
+        let told = translated(event)
+        effects.removeAll()
+        oracle.said = Oracle.Said()
+        try happen(event, told)
+        if let complaint = compare(event) { throw difference(complaint, event) }
+        remember(event)
+        if let complaint = properties.check(event, effects, now) { throw difference(complaint, event) }
+        try compareState(event)
+    }
+
+    /// Lets `event` happen to both; the core hears of it as `told`, in its own orders and tokens.
+    private mutating func happen(_ event: Event, _ told: Event) throws(Difference) {
+        switch (event, told) {
+        case (.open(let hello), _):
+            let expected = Result { () throws(Failure) in try oracle.open(hello, now: now) }
+            let actual = Result { () throws(Failure) in try core.open(hello, now: now, into: &effects) }
+            guard expected.mapError(\.asCode) == actual.mapError(\.asCode) else {
+                throw difference("the hello was answered \(actual), expected \(expected)", event)
+            }
+        case (.apply(let request, let session), .apply(let toldRequest, _)):
+            oracle.apply(request, from: session, now: now)
+            core.apply(toldRequest, from: session, now: now, into: &effects)
+        case (.close(let session), _):
+            oracle.close(session, now: now)
+            core.close(session, now: now, into: &effects)
+        default:
+            oracle.advance(to: now)
+            core.advance(to: now, into: &effects)
+        }
+    }
+
+    /// `event` as the core must hear it: with the tokens and orders the core gave.
+    private func translated(_ event: Event) -> Event {
+        guard case .apply(let request, let session) = event else { return event }
+        switch request {
+        case .outcome(let token, let accepted, let dropped):
+            return .apply(.outcome(token: tokens[token] ?? token, accepted: accepted, dropped: dropped), from: session)
+        case .giveBack(let id, let channel, var message):
+            message.order = orders[message.order] ?? message.order
+            return .apply(.giveBack(id: id, channel: channel, message), from: session)
+        default:
+            return event
+        }
+    }
+
+    /// Keeps what later events are made of.
+    private mutating func remember(_ event: Event) {
+        if case .close(let session) = event { ended.append(session) }
+        ended += oracle.said.closed
+        if ended.count > 8 { ended.removeFirst(ended.count - 8) }
+        for (channel, handOut) in oracle.said.handOuts {
+            guard let session = oracle.sessions.first(where: { $0.namespace == channel.namespace }) else { continue }
+            handedOut.append((session.id, channel, handOut))
+        }
+        if handedOut.count > 40 { handedOut.removeFirst(handedOut.count - 40) }
+    }
+
+    /// A report that says all one needs to look into a difference.
+    func difference(_ complaint: String, _ event: Event) -> Difference {
+        var lines = [
+            "Seed \(seed), step \(step): \(complaint)",
+            "Event: \(brief(event)) at \(now.nanoseconds) ns",
+            "The core said:",
+        ]
+        lines += effects.list.map { "    " + brief($0, effects.targets) }
+        lines.append("The oracle said:")
+        for (because, said) in [("time", oracle.said.byTime), ("event", oracle.said.byEvent)] {
+            for session in said.keys.sorted() {
+                lines += said[session]!.map { "    [\(because)] \(session.value) <- \(brief($0))" }
+            }
+        }
+        lines += oracle.said.closed.map { "    close \($0.value)" }
+        lines.append("The last events:")
+        lines += recent.map { "    \($0.step) at \($0.now.nanoseconds): \(brief($0.event))" }
+        lines.append("Again:")
+        let knobs = "FANFARE_SIMULATION_SEED=\(seed) FANFARE_SIMULATION_STEPS=\(step)"
+        lines.append("    \(knobs) swift test --filter Simulation")
+        return Difference(report: lines.joined(separator: "\n"))
+    }
+}
+
+extension Failure {
+    /// The failure without its text, which the protocol leaves to the broker.
+    fileprivate var asCode: Failure { Failure(code, "") }
+}
