@@ -1,0 +1,110 @@
+"""A small blocking client of the Fanfare protocol, written from proto/PROTOCOL.md alone."""
+import itertools
+import socket
+import struct
+
+import msgpack
+
+HELLO, PING, PONG, GOODBYE = 1, 2, 3, 4
+SEND, RECEIVE, OPEN_CHANNELS, GROUP_ADD, GROUP_DISCARD, GROUP_SEND, FLUSH, INSPECT, TAIL = 10, 11, 15, 20, 21, 22, 30, 31, 32
+WELCOME, ACK, ERROR, RESULT, DELIVER, HAND_OUT, GROUP_DELIVER = 64, 70, 71, 72, 80, 81, 90
+
+
+class Refused(Exception):
+    """An ERROR frame."""
+
+    def __init__(self, fields):
+        self.id, self.code, self.text, self.retry = fields[1:5]
+        super().__init__(f"error {self.code}: {self.text}")
+
+
+def dial(path, timeout=20):
+    link = socket.socket(socket.AF_UNIX)
+    link.settimeout(timeout)
+    link.connect(str(path))
+    return link
+
+
+def frame(*fields):
+    payload = msgpack.packb(list(fields))
+    return struct.pack(">I", len(payload)) + payload
+
+
+def hello(**changes):
+    keys = {"protocol": 1, "client": "end-to-end/1", "name": "end-to-end", "role": "admin"}
+    return frame(HELLO, keys | changes)
+
+
+class Wire:
+    """One session. Frames that answer no request of `ask` wait in `pushed`."""
+
+    def __init__(self, path, **changes):
+        self.link = dial(path)
+        self.buffer = b""
+        self.ids = itertools.count(1)
+        self.pushed = []
+        self.link.sendall(hello(**changes))
+        first = self.read()
+        if first[0] == ERROR:
+            raise Refused(first)
+        assert first[0] == WELCOME, first
+        self.welcome = first[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.link.close()
+
+    def write(self, *fields):
+        self.link.sendall(frame(*fields))
+
+    def read(self):
+        """The next frame; b"" when the broker has closed."""
+        while len(self.buffer) < 4 or len(self.buffer) < 4 + int.from_bytes(self.buffer[:4], "big"):
+            more = self.link.recv(65536)
+            if not more:
+                return b""
+            self.buffer += more
+        end = 4 + int.from_bytes(self.buffer[:4], "big")
+        payload, self.buffer = self.buffer[4:end], self.buffer[end:]
+        return msgpack.unpackb(payload)
+
+    def ask(self, operation, *fields):
+        """Sends a request with an id and returns its RESULT, or None for its ACK."""
+        number = next(self.ids)
+        self.write(operation, number, *fields)
+        while True:
+            answer = self.read()
+            assert answer, "the broker closed the connection instead of answering"
+            if answer[0] == PING:
+                self.write(PONG, answer[1])
+            elif answer[0] == ACK and number in answer[1:]:
+                return None
+            elif answer[0] in (RESULT, PONG) and answer[1] == number:
+                return answer[2] if answer[0] == RESULT else None
+            elif answer[0] == ERROR and answer[1] in (number, None):
+                raise Refused(answer)
+            else:
+                self.pushed.append(answer)
+
+    def next_push(self, operation):
+        """The next frame of that operation; others before it are dropped."""
+        while True:
+            answer = self.pushed.pop(0) if self.pushed else self.read()
+            assert answer, "the broker closed the connection"
+            if answer[0] == PING:
+                self.write(PONG, answer[1])
+            elif answer[0] == operation:
+                return answer
+
+    def send(self, channel, message):
+        return self.ask(SEND, channel, msgpack.packb(message))
+
+    def receive(self, channel):
+        number = next(self.ids)
+        self.write(RECEIVE, number, channel)
+        return msgpack.unpackb(self.next_push(HAND_OUT)[2])
+
+    def status(self):
+        return self.ask(INSPECT, "status", {})
