@@ -99,6 +99,7 @@ let package = Package(
             name: "FanfareBrokerTests",
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", .logging, .nio, .nioPosix,
+                .nioEmbedded,
             ]
         ),
         .testTarget(

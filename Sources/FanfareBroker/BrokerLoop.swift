@@ -22,22 +22,36 @@ final class BrokerLoop {
     private var leaving: [ObjectIdentifier: Peer] = [:]
     /// A fan-out is encoded here once and copied to each connection.
     private let fanOutFrame = FrameBuffer()
+    /// Sessions that became congested while effects were run.
+    private var congested: [SessionID] = []
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
     private var ended = Observed.Traffic()
     private var refused: [ErrorCode: UInt64] = [:]
     private var silenceSweep: Sweep?
+    private var sweeps = 0
+    private var resilience: Resilience?
     private let startedAt: Instant
     /// Entries of `status` that do not change while the broker runs.
     var facts: [String: MessageValue]
     /// Completed when the last connection has gone, once stopping has begun.
     private var stopped: EventLoopPromise<Void>?
 
-    /// - Parameter facts: Further entries of `status`, such as the endpoints and the process id.
-    init(loop: any EventLoop, limits: Limits, core: Core, facts: [String: MessageValue], logger: Logger) {
+    /// - Parameters:
+    ///   - facts: Further entries of `status`, such as the endpoints and the process id.
+    ///   - resilience: Faults to inject; `nil` in production.
+    init(
+        loop: any EventLoop,
+        limits: Limits,
+        core: Core,
+        facts: [String: MessageValue],
+        resilience: Resilience? = nil,
+        logger: Logger
+    ) {
         self.loop = loop
         self.limits = limits
         self.core = core
         self.facts = facts
+        self.resilience = resilience
         self.logger = logger
         reader = FrameReader(limits: limits)
         turn = WriteTurn(loop: loop)
@@ -89,7 +103,31 @@ final class BrokerLoop {
         return session
     }
 
-    func apply(_ request: Request, from session: SessionID) {
+    /// Applies a request, unless the resilience mode has other plans with it.
+    func received(_ request: Request, from session: SessionID, _ peer: Peer) {
+        guard resilience != nil else { return apply(request, from: session) }
+        guard peer.held.isEmpty || peer.held.count >= Resilience.heldMaximum else { return peer.held.append(request) }
+        switch resilience?.verdict(on: request) ?? .pass {
+        case .pass: apply(request, from: session)
+        case .drop:
+            core.letFall(request, from: session, now: now, into: &effects)
+            run()
+        case .delay(let delay):
+            peer.held.append(request)
+            loop.assumeIsolated().scheduleTask(in: delay) { self.release(peer) }
+        case .disconnect: peer.connection?.close()
+        }
+    }
+
+    /// Applies what was held back, in order; the session may be gone by then.
+    private func release(_ peer: Peer) {
+        let held = peer.held
+        peer.held.removeAll()
+        guard let session = peer.session else { return }
+        for request in held { apply(request, from: session) }
+    }
+
+    private func apply(_ request: Request, from session: SessionID) {
         if case .inspect = request { core.observed = observe() }
         core.apply(request, from: session, now: now, into: &effects)
         run()
@@ -106,7 +144,20 @@ final class BrokerLoop {
             }
         }
         effects.removeAll()
-        arm()
+        // Only now: the core must not be called while its effects are being run.
+        while let session = congested.popLast() {
+            core.setCongested(true, session, now: now, into: &effects)
+            logger.warning("a process does not read what it is sent", metadata: ["session": "\(session.value)"])
+        }
+        if !effects.list.isEmpty { run() } else { arm() }
+    }
+
+    /// A congested peer has read everything: it is told what it missed, then messages flow again.
+    func drained(_ peer: Peer) {
+        guard let session = peer.session else { return }
+        peer.isCongested = false
+        core.setCongested(false, session, now: now, into: &effects)
+        run()
     }
 
     func write(_ reply: Reply, to peer: Peer) {
@@ -127,11 +178,17 @@ final class BrokerLoop {
         fanOutFrame.removeAll()
     }
 
-    /// A peer that does not read costs only itself: over the bound its connection goes, and the core counts what it held.
+    /// A peer that does not read costs only itself: over the bound it is pushed nothing until it reads again. Answers it
+    /// asks for and does not read go on; at twice the bound its connection closes.
     private func checkLink(of peer: Peer) {
         guard let connection = peer.connection, connection.isOpen, connection.pendingBytes > limits.linkBytes else {
             return
         }
+        if !peer.isCongested, let session = peer.session {
+            peer.isCongested = true
+            congested.append(session)
+        }
+        guard connection.pendingBytes > 2 * limits.linkBytes else { return }
         count(refused: .linkOverflow)
         logger.warning(
             "connection closed: it does not read what it is sent",
@@ -176,9 +233,43 @@ final class BrokerLoop {
         run()
     }
 
+    /// What was dropped since the last second, by name, a few names a time: nothing is lost without a word, and no flood
+    /// of losses becomes a flood of lines.
+    private func warnOfDrops() {
+        let news = core.takeDropNews(most: Self.namesPerWarning)
+        for drop in news.drops {
+            logger.warning(
+                "messages dropped",
+                metadata: [
+                    "namespace": "\(drop.namespace)", "\(drop.kind)": "\(drop.name)", "worker": "\(drop.worker)",
+                    "reason": "\(drop.reason.name)", "count": .stringConvertible(drop.count),
+                ]
+            )
+        }
+        if news.further > 0 {
+            logger.warning("messages dropped for further names", metadata: ["names": .stringConvertible(news.further)])
+        }
+    }
+
+    private static let namesPerWarning = 5
+
+    /// A broker that loses messages on purpose says so at once and every minute.
+    private func warnOfResilience() {
+        guard let resilience else { return }
+        if sweeps % 60 == 0 {
+            logger.warning(
+                "RESILIENCE TESTING: this broker loses, delays and disconnects on purpose",
+                metadata: ["faults": "\(resilience.settings)"]
+            )
+        }
+        sweeps += 1
+    }
+
     /// Once a second: strangers that do not say hello go, silent sessions are pinged, then given up.
     private func sweep() {
         let now = loop.now
+        warnOfDrops()
+        warnOfResilience()
         for peer in leaving.values where isSilent(peer, for: limits.silenceMaximum, at: now) {
             peer.connection?.close()
         }
@@ -226,6 +317,7 @@ final class BrokerLoop {
             observed.traffic[session] = traffic
         }
         observed.status = facts
+        if let resilience { observed.status["resilience_testing"] = resilience.status }
         observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: now).value)
         observed.status["strangers"] = .count(strangers.count)
         observed.status["frames_in"] = .count(total.framesIn)

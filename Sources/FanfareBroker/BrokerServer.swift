@@ -15,6 +15,9 @@ package final class BrokerServer: Sendable {
         /// Program and version, as clients and listings see it.
         package var version = "fanfare-broker"
 
+        /// Faults to make on purpose; `nil` in production.
+        package var resilience: Resilience.Settings?
+
         package init() {}
     }
 
@@ -41,7 +44,14 @@ package final class BrokerServer: Sendable {
         let broker = try await loop.submit {
             let core = Core(limits: limits, epoch: epoch, broker: configuration.version)
             return NIOLoopBound(
-                BrokerLoop(loop: loop, limits: limits, core: core, facts: facts, logger: logger),
+                BrokerLoop(
+                    loop: loop,
+                    limits: limits,
+                    core: core,
+                    facts: facts,
+                    resilience: configuration.resilience.map(Resilience.init),
+                    logger: logger
+                ),
                 eventLoop: loop
             )
         }.get()

@@ -12,6 +12,10 @@ final class Peer: FrameReceiver {
     var arrivedAt = NIODeadline.uptimeNanoseconds(0)
     /// Whether the peer has been pinged since it was last heard.
     var isPinged = false
+    /// Whether more waits for the connection than may; the core pushes it nothing then.
+    var isCongested = false
+    /// Requests the resilience mode holds back, in order.
+    var held: [Request] = []
     private let broker: BrokerLoop
 
     init(_ broker: BrokerLoop) {
@@ -28,7 +32,7 @@ final class Peer: FrameReceiver {
         do throws(Refusal) {
             let request = try broker.reader.request(payload)
             if let session {
-                broker.apply(request, from: session)
+                broker.received(request, from: session, self)
             } else if case .hello(let hello) = request {
                 welcome(hello, on: connection)
             } else {
@@ -54,6 +58,10 @@ final class Peer: FrameReceiver {
     }
 
     func connectionFinishedBurst(_ connection: FrameConnection) {}
+
+    func connectionDrained(_ connection: FrameConnection) {
+        if isCongested { broker.drained(self) }
+    }
 
     func connection(_ connection: FrameConnection, failed failure: StreamFailure) {
         switch failure {

@@ -1,4 +1,4 @@
-package import FanfareModel
+public import FanfareModel
 package import Logging
 import NIOCore
 import NIOPosix
@@ -16,10 +16,16 @@ extension ChannelLayer {
         public var capacity = 100
         /// Overrides of ``capacity`` by glob over channel names; the first match wins, at most 64.
         public var channelCapacity: [(pattern: String, capacity: Int)] = []
+        /// Whose unread messages count together.
+        public var capacityScope = CapacityScope.channel
+        /// What happens at capacity, by glob over channel names; the first match wins, else `reject`; at most 64.
+        public var overflow: [(pattern: String, overflow: Overflow)] = []
         /// Seconds a message lives unread.
         public var expirySeconds = 60.0
         /// Seconds a membership without a live owner lives after its last add.
         public var groupExpirySeconds = 86_400.0
+        /// Whether ``groupExpirySeconds`` also ends memberships of processes that live, as the specification words it.
+        public var groupExpiryIsLiteral = false
 
         /// The documented defaults under `name`.
         public init(name: String) {
@@ -34,6 +40,11 @@ extension ChannelLayer {
             }
             policy.expiry = Milliseconds(seconds: expirySeconds)
             policy.groupExpiry = Milliseconds(seconds: groupExpirySeconds)
+            policy.groupExpiryIsLiteral = groupExpiryIsLiteral
+            policy.capacityScope = capacityScope
+            policy.overflow = overflow.map {
+                Policy.ChannelOverflow(pattern: Glob($0.pattern), overflow: $0.overflow)
+            }
             var hello = Hello(client: "fanfare-swift/1", name: name, role: .worker, policy: policy)
             hello.namespace = namespace
             hello.node = node

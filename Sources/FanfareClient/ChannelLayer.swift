@@ -47,6 +47,16 @@ public final class ChannelLayer: Sendable {
         return prefix + "." + namePart + String(number, radix: 36)
     }
 
+    /// Gives up a channel of ``newChannel(prefix:)``: it leaves all its groups, and what waits in it is dropped.
+    ///
+    /// Channels that are left alone cost a little memory until the layer closes. Waits in progress end with
+    /// ``ChannelLayerError/closed``.
+    ///
+    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `refused` for a channel of another process.
+    public func closeChannel(_ channel: String) async throws {
+        _ = try await ask { engine, done in engine.closeChannel(channel, done) }
+    }
+
     /// Sends a message to a channel. Returns when the broker has accepted it.
     ///
     /// - Parameters:
@@ -70,10 +80,27 @@ public final class ChannelLayer: Sendable {
     /// - Throws: ``ChannelLayerError``: `badName`, `notOwner`, `closed`; `CancellationError`.
     public func receive(from channel: String) async throws -> [String: MessageValue] {
         while true {
-            let body = try await receiveBody(from: channel)
-            if case .map(let message)? = try await decode(body) { return message }
-            // Somebody sent what is no message; it is counted, and never the reader's problem.
-            loop.execute { [engine] in engine.value.dropUndecodable(channel) }
+            if case .message(let message) = try await next(from: channel, hearsGaps: false) { return message }
+        }
+    }
+
+    /// Waits for what stands next in a channel: a message, or the news that messages are missing at this place.
+    ///
+    /// As ``receive(from:)``, for readers that must not go on as if nothing had been lost. Only process channels of
+    /// this layer have such news.
+    public func next(from channel: String) async throws -> Received {
+        try await next(from: channel, hearsGaps: true)
+    }
+
+    private func next(from channel: String, hearsGaps: Bool) async throws -> Received {
+        while true {
+            switch try await arrival(from: channel, hearsGaps: hearsGaps) {
+            case .gap(let gap): return .missed(Missed(gap))
+            case .body(let body):
+                if case .map(let message)? = try await decode(body) { return .message(message) }
+                // Somebody sent what is no message; it is counted, and never the reader's problem.
+                loop.execute { [engine] in engine.value.dropUndecodable(channel) }
+            }
         }
     }
 
@@ -198,12 +225,12 @@ public final class ChannelLayer: Sendable {
         try await loop.submit { try? self.engine.value.reader.value(body) }.get()
     }
 
-    private func receiveBody(from channel: String) async throws -> Body {
+    private func arrival(from channel: String, hearsGaps: Bool) async throws -> LayerEngine.Arrival {
         let token = try await loop.submit { self.engine.value.newToken() }.get()
         return try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 loop.execute { [engine] in
-                    engine.value.receive(token, from: channel) { continuation.resume(with: $0) }
+                    engine.value.receive(token, from: channel, hearsGaps: hearsGaps) { continuation.resume(with: $0) }
                 }
             }
         } onCancel: {

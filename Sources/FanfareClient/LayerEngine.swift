@@ -1,3 +1,4 @@
+import DequeModule
 import FanfareModel
 import FanfareProtocol
 import NIOCore
@@ -9,17 +10,25 @@ final class LayerEngine: LayerDelegate {
     /// Somebody who waits for a message. Resumed exactly once.
     struct Waiter {
         let channel: String
-        let resume: (Result<Body, any Error>) -> Void
+        /// Whether it wants to know of holes; who does not is handed the next message.
+        let hearsGaps: Bool
+        let resume: (Result<Arrival, any Error>) -> Void
+    }
+
+    /// What a waiter gets.
+    enum Arrival: Sendable {
+        case body(Body)
+        case gap(Gap)
     }
 
     let session: LayerSession
     let reader: FrameReader
     let limits: Limits
-    private let loop: any EventLoop
+    let loop: any EventLoop
     private let node: String
-    private let policy: Policy
-    private var mailboxes: [String: Mailbox] = [:]
-    private var groups: [String: Set<String>] = [:]
+    let policy: Policy
+    var mailboxes: [String: Mailbox] = [:]
+    var groups: [String: Set<String>] = [:]
     private var waiters: [UInt64: Waiter] = [:]
     /// Tokens given out whose receive has not begun; one that is cancelled before it begins must not wait.
     private var announced: Set<UInt64> = []
@@ -27,11 +36,14 @@ final class LayerEngine: LayerDelegate {
     private var received: [RequestID: String] = [:]
     private var tails: [RequestID: AsyncStream<Tailed>.Continuation] = [:]
     private var connecting: [(Result<Void, Failure>) -> Void] = []
-    private var changed: Set<String> = []
-    private var drops: [Report.Dropped] = []
-    private var pushes: UInt64 = 0
-    private var isReportScheduled = false
-    private var sweep: Scheduled<Void>?
+    /// Messages that wait in all mailboxes.
+    var unread = 0
+    var changed: Set<String> = []
+    var drops: [Report.Dropped] = []
+    var pushes: UInt64 = 0
+    var isReportScheduled = false
+    var expiry: (deadline: NIODeadline, task: Scheduled<Void>)?
+    private var wasConnected = false
     private(set) var isClosed = false
 
     init(session: LayerSession, node: String, policy: Policy, limits: Limits, loop: any EventLoop) {
@@ -56,6 +68,11 @@ final class LayerEngine: LayerDelegate {
 
     func layerDidConnect(_ welcome: Welcome) {
         pushes = 0
+        // A broker that has started again may have lost what nobody can count: each channel is told once.
+        if wasConnected {
+            for channel in mailboxes.keys { missed(Gap(name: nil, count: 0, reason: .ownerGone), by: channel) }
+        }
+        wasConnected = true
         for (group, members) in groups { add(Array(members), to: group) }
         for channel in mailboxes.keys { note(channel) }
         for (id, channel) in received { session.post(.receive(id: id, channel: channel, count: 1)) }
@@ -81,7 +98,7 @@ final class LayerEngine: LayerDelegate {
     func close() {
         isClosed = true
         session.stop()
-        sweep?.cancel()
+        expiry?.task.cancel()
         let ended = waiters
         waiters.removeAll()
         for waiter in ended.sorted(by: { $0.key < $1.key }) { waiter.value.resume(.failure(ChannelLayerError.closed)) }
@@ -99,6 +116,10 @@ final class LayerEngine: LayerDelegate {
         switch push {
         case .deliver(let channel, let body, let remaining):
             arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil, isHeld: false), for: channel)
+            if let policy = session.welcome?.policy, policy.overflow(of: channel) == .dropOldest {
+                loseOldest(of: channel, beyond: policy.capacity(of: channel))
+            }
+        case .gap(let gap): arrive(gap)
         case .groupDeliver(let delivery): arrive(delivery)
         case .handOut(let id, let handOut): arrive(handOut, for: id)
         case .members(let group, let added, let removed):
@@ -114,28 +135,39 @@ final class LayerEngine: LayerDelegate {
     }
 
     private func arrive(_ message: Mailbox.Message, for channel: String) {
-        var mailbox = mailboxes.removeValue(forKey: channel) ?? Mailbox()
-        mailbox.messages.append(message)
-        if message.isHeld { mailbox.held += 1 }
-        mailboxes[channel] = mailbox
+        mailboxes[channel, default: Mailbox()].append(message)
+        unread += 1
         hand(channel)
-        scheduleSweep()
+        if mailboxes[channel] != nil { scheduleExpiry(message.deadline) }
+    }
+
+    private func arrive(_ gap: Gap) {
+        guard let name = gap.name else {
+            for channel in mailboxes.keys { missed(gap, by: channel) }
+            return
+        }
+        if gap.isClosed { leaveAll(name) }
+        missed(gap, by: name)
+    }
+
+    /// Notes a hole in what a channel got and tells who waits to hear of it.
+    func missed(_ gap: Gap, by channel: String) {
+        mailboxes[channel, default: Mailbox()].append(gap)
+        hand(channel)
     }
 
     private func arrive(_ delivery: GroupDelivery) {
         let until = deadline(delivery.remaining)
         var (accepted, dropped) = (UInt64(0), UInt64(0))
         for channel in groups[delivery.group] ?? [] where !delivery.exclude.contains(channel) {
-            let unread = mailboxes[channel]?.messages.count ?? 0
-            if unread >= (session.welcome?.policy ?? policy).capacity(of: channel) {
-                dropped += 1
-                drop(channel, delivery.group, 1, .full)
-            } else {
+            if hasRoom(channel, for: delivery.group) {
                 accepted += 1
                 arrive(
                     Mailbox.Message(body: delivery.body, deadline: until, group: delivery.group, isHeld: true),
                     for: channel
                 )
+            } else {
+                dropped += 1
             }
         }
         if let token = delivery.outcome {
@@ -158,17 +190,12 @@ final class LayerEngine: LayerDelegate {
             session.post(.giveBack(id: nil, channel: channel, back))
             return
         }
-        waiter.resume(.success(handOut.body))
+        waiter.resume(.success(.body(handOut.body)))
     }
 
     private func flushed(_ token: UInt64) {
-        for channel in mailboxes.keys {
-            mailboxes[channel]?.messages.removeAll()
-            mailboxes[channel]?.held = 0
-            mailboxes[channel]?.taken = 0
-            mailboxes[channel]?.reportedHeld = 0
-            mailboxes[channel]?.groups.removeAll()
-        }
+        for channel in mailboxes.keys { mailboxes[channel]?.flush() }
+        unread = 0
         groups.removeAll()
         changed.removeAll()
         drops.removeAll()
@@ -178,20 +205,25 @@ final class LayerEngine: LayerDelegate {
 
     // MARK: Receiving
 
-    /// Waits for a message of `channel` under `token`.
-    func receive(_ token: UInt64, from channel: String, _ resume: @escaping (Result<Body, any Error>) -> Void) {
+    /// Waits for a message of `channel` under `token`, or for a hole in its order if `hearsGaps`.
+    func receive(
+        _ token: UInt64,
+        from channel: String,
+        hearsGaps: Bool,
+        _ resume: @escaping (Result<Arrival, any Error>) -> Void
+    ) {
         guard announced.remove(token) != nil else { return resume(.failure(CancellationError())) }
         guard !isClosed else { return resume(.failure(ChannelLayerError.closed)) }
         guard Names.isChannel(channel, limits) else {
             return resume(.failure(ChannelLayerError.badName("\"\(channel)\" is no channel name")))
         }
         if isOwn(channel) {
-            waiters[token] = Waiter(channel: channel, resume: resume)
+            waiters[token] = Waiter(channel: channel, hearsGaps: hearsGaps, resume: resume)
             mailboxes[channel, default: Mailbox()].waiters.append(token)
             hand(channel)
         } else {
             guard Names.node(of: channel) == nil else { return resume(.failure(ChannelLayerError.notOwner(channel))) }
-            waiters[token] = Waiter(channel: channel, resume: resume)
+            waiters[token] = Waiter(channel: channel, hearsGaps: hearsGaps, resume: resume)
             received[token] = channel
             session.post(.receive(id: token, channel: channel, count: 1))
         }
@@ -221,20 +253,30 @@ final class LayerEngine: LayerDelegate {
         Names.node(of: channel).map { $0 == node } ?? false
     }
 
-    /// Gives the oldest messages of a channel to those who wait longest.
+    /// Gives what stands first in a channel to those who wait longest. What has expired is a hole by then.
     private func hand(_ channel: String) {
-        var expired: [Mailbox.Message] = []
         while let token = mailboxes[channel]?.waiters.first {
-            guard let message = mailboxes[channel]?.take(at: loop.now, expired: &expired) else { break }
-            mailboxes[channel]?.waiters.removeFirst()
-            waiters.removeValue(forKey: token)?.resume(.success(message.body))
+            let now = loop.now
+            if case .message(let first)? = mailboxes[channel]?.items.first, first.deadline <= now {
+                lose(.expired, of: channel) { $0.deadline <= now }
+            }
+            guard let item = mailboxes[channel]?.popFirst() else { break }
+            switch item {
+            case .message(let message):
+                unread -= 1
+                mailboxes[channel]?.waiters.removeFirst()
+                waiters.removeValue(forKey: token)?.resume(.success(.body(message.body)))
+            case .gap(let gap):
+                guard waiters[token]?.hearsGaps == true else { continue }
+                mailboxes[channel]?.waiters.removeFirst()
+                waiters.removeValue(forKey: token)?.resume(.success(.gap(gap)))
+            }
         }
-        count(expired, of: channel)
         note(channel)
         removeIfIdle(channel)
     }
 
-    private func removeIfIdle(_ channel: String) {
+    func removeIfIdle(_ channel: String) {
         if mailboxes[channel]?.isIdle == true { mailboxes[channel] = nil }
     }
 
@@ -271,11 +313,29 @@ final class LayerEngine: LayerDelegate {
         mailboxes[channel, default: Mailbox()].groups.insert(group)
     }
 
-    private func leave(_ channel: String, _ group: String) {
+    func leave(_ channel: String, _ group: String) {
         groups[group]?.remove(channel)
         if groups[group]?.isEmpty == true { groups[group] = nil }
         mailboxes[channel]?.groups.remove(group)
         removeIfIdle(channel)
+    }
+
+    /// Forgets a channel of this process: it leaves all its groups, here and at the broker, with what waits in it.
+    func closeChannel(_ channel: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
+        session.call({ .closeChannels(id: $0, [channel]) }) { result in
+            if case .success = result { self.forget(channel) }
+            done(result)
+        }
+    }
+
+    private func forget(_ channel: String) {
+        leaveAll(channel)
+        guard let mailbox = mailboxes.removeValue(forKey: channel) else { return }
+        unread -= mailbox.unread
+        changed.remove(channel)
+        for token in mailbox.waiters {
+            waiters.removeValue(forKey: token)?.resume(.failure(ChannelLayerError.closed))
+        }
     }
 
     // MARK: Sending
@@ -302,89 +362,5 @@ final class LayerEngine: LayerDelegate {
     private func endTail(_ id: RequestID) {
         guard tails.removeValue(forKey: id) != nil else { return }
         session.call({ .cancel(id: $0, target: id) }, then: { _ in })
-    }
-
-    // MARK: Reports
-
-    private func drop(_ channel: String, _ group: String?, _ count: UInt64, _ reason: DropReason) {
-        drops.append(Report.Dropped(channel: channel, group: group, count: count, reason: reason))
-        scheduleReport()
-    }
-
-    /// Counts a message that was taken and could not be read.
-    func dropUndecodable(_ channel: String) {
-        drop(channel, nil, 1, .undecodable)
-    }
-
-    private func count(_ expired: [Mailbox.Message], of channel: String) {
-        for message in expired { drop(channel, message.group, 1, .expired) }
-    }
-
-    private func note(_ channel: String) {
-        guard mailboxes[channel]?.needsReport == true else { return }
-        changed.insert(channel)
-        scheduleReport()
-    }
-
-    private func scheduleReport() {
-        guard !isReportScheduled else { return }
-        isReportScheduled = true
-        loop.assumeIsolated().execute { self.report() }
-    }
-
-    /// Tells the broker what was taken and dropped since the last time, in as many frames as it takes.
-    private func report() {
-        isReportScheduled = false
-        guard !changed.isEmpty || !drops.isEmpty else { return }
-        var taken: [Report.Taken] = []
-        for channel in changed {
-            guard let mailbox = mailboxes[channel], mailbox.needsReport else { continue }
-            taken.append(Report.Taken(channel: channel, taken: mailbox.taken, held: mailbox.held))
-            mailboxes[channel]?.taken = 0
-            mailboxes[channel]?.reportedHeld = mailbox.held
-            removeIfIdle(channel)
-        }
-        changed.removeAll(keepingCapacity: true)
-        let most = max((session.welcome?.namesPerFrame ?? limits.namesPerFrame) / 2, 1)
-        while !taken.isEmpty || !drops.isEmpty {
-            session.post(
-                .report(
-                    Report(received: pushes, taken: Array(taken.prefix(most)), dropped: Array(drops.prefix(most)))
-                )
-            )
-            taken.removeFirst(min(most, taken.count))
-            drops.removeFirst(min(most, drops.count))
-        }
-    }
-
-    // MARK: Expiry of what nobody takes
-
-    /// Once a second while something waits: what has expired goes, so that its room is free again.
-    private func scheduleSweep() {
-        guard sweep == nil else { return }
-        sweep = loop.assumeIsolated().scheduleTask(in: .seconds(1)) {
-            self.sweep = nil
-            self.expire()
-        }
-    }
-
-    private func expire() {
-        let now = loop.now
-        var somethingWaits = false
-        for channel in Array(mailboxes.keys) {
-            guard let messages = mailboxes[channel]?.messages, !messages.isEmpty else { continue }
-            let expired = messages.filter { $0.deadline <= now }
-            if !expired.isEmpty {
-                mailboxes[channel]?.messages.removeAll { $0.deadline <= now }
-                let held = UInt64(expired.count { $0.isHeld })
-                mailboxes[channel]?.taken += UInt64(expired.count) - held
-                mailboxes[channel]?.held -= held
-                count(Array(expired), of: channel)
-                note(channel)
-                removeIfIdle(channel)
-            }
-            if mailboxes[channel]?.messages.isEmpty == false { somethingWaits = true }
-        }
-        if somethingWaits { scheduleSweep() }
     }
 }

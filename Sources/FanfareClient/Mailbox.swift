@@ -14,10 +14,18 @@ struct Mailbox {
         var isHeld: Bool
     }
 
-    var messages: Deque<Message> = []
+    /// A place in the stream: a message, or a hole where messages should have been.
+    enum Item {
+        case message(Message)
+        case gap(Gap)
+    }
+
+    private(set) var items: Deque<Item> = []
     var waiters: Deque<UInt64> = []
-    /// Messages among ``messages`` that only reports tell the broker of.
-    var held: UInt64 = 0
+    /// Messages that wait, gaps not counted.
+    private(set) var unread = 0
+    /// Messages that only reports tell the broker of.
+    private(set) var held: UInt64 = 0
     /// Direct messages taken since the last report.
     var taken: UInt64 = 0
     /// What the broker was told last.
@@ -25,23 +33,81 @@ struct Mailbox {
     var groups: Set<String> = []
 
     var needsReport: Bool { taken > 0 || held != reportedHeld }
-    var isIdle: Bool { messages.isEmpty && waiters.isEmpty && groups.isEmpty && !needsReport }
+    var isIdle: Bool { items.isEmpty && waiters.isEmpty && groups.isEmpty && !needsReport }
+
+    /// When the next message expires.
+    var earliestDeadline: NIODeadline? {
+        items.lazy.compactMap { if case .message(let message) = $0 { message.deadline } else { nil } }.min()
+    }
+
+    mutating func append(_ message: Message) {
+        items.append(.message(message))
+        unread += 1
+        if message.isHeld { held += 1 }
+    }
+
+    /// Notes a hole behind what has arrived; holes for the same reason that follow each other become one.
+    mutating func append(_ gap: Gap) {
+        if case .gap(var last)? = items.last, last.reason == gap.reason {
+            last.count += gap.count
+            last.isClosed = last.isClosed || gap.isClosed
+            items[items.count - 1] = .gap(last)
+        } else {
+            items.append(.gap(gap))
+        }
+    }
+
+    /// Takes the oldest item.
+    mutating func popFirst() -> Item? {
+        guard let item = items.popFirst() else { return nil }
+        if case .message(let message) = item { settle(message) }
+        return item
+    }
 
     /// The link is gone: the next session knows nothing of what waits here.
     mutating func forgetSession() {
         taken = 0
         reportedHeld = 0
-        held = UInt64(messages.count)
-        for index in messages.indices { messages[index].isHeld = true }
+        held = UInt64(unread)
+        items = Deque(
+            items.map { item in
+                guard case .message(var message) = item else { return item }
+                message.isHeld = true
+                return .message(message)
+            }
+        )
     }
 
-    /// Takes the oldest message that still lives; counts what had expired before it.
-    mutating func take(at now: NIODeadline, expired: inout [Message]) -> Message? {
-        while let message = messages.popFirst() {
-            if message.isHeld { held -= 1 } else { taken += 1 }
-            if message.deadline > now { return message }
-            expired.append(message)
+    /// Forgets everything; the broker has forgotten it too.
+    mutating func flush() {
+        items.removeAll()
+        unread = 0
+        held = 0
+        taken = 0
+        reportedHeld = 0
+        groups.removeAll()
+    }
+
+    /// Puts a hole in the place of each message that `isLost` says is lost, and returns those.
+    mutating func lose(_ reason: DropReason, where isLost: (Message) -> Bool) -> [Message] {
+        var lost: [Message] = []
+        let before = items
+        items.removeAll(keepingCapacity: true)
+        for item in before {
+            switch item {
+            case .message(let message) where isLost(message):
+                lost.append(message)
+                settle(message)
+                append(Gap(name: nil, count: 1, reason: reason))
+            case .message: items.append(item)
+            case .gap(let gap): append(gap)
+            }
         }
-        return nil
+        return lost
+    }
+
+    private mutating func settle(_ message: Message) {
+        unread -= 1
+        if message.isHeld { held -= 1 } else { taken += 1 }
     }
 }

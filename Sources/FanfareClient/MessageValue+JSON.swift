@@ -48,7 +48,7 @@ extension MessageValue {
     /// what they are. A map whose only entry is `"$bytes": "<base64>"` is a ``binary(_:)``. Of equal
     /// keys the last wins.
     ///
-    /// - Parameter json: UTF-8, exactly one value. At most 16 containers deep and 262 144 elements, like any message.
+    /// - Parameter json: UTF-8, exactly one value. At most 16 containers deep and 1 048 576 elements, like any message.
     /// - Throws: ``JSONFailure``: not JSON, an integer beyond 64 bits, a number beyond a double, text with half a
     ///   surrogate pair or broken UTF-8, bytes that are not base64, nesting or elements beyond the bound.
     public init(json: [UInt8]) throws {

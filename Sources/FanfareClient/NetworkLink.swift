@@ -104,6 +104,8 @@ final class NetworkLink: BrokerLink, FrameReceiver {
         session.linkFinishedBurst()
     }
 
+    func connectionDrained(_ connection: FrameConnection) {}
+
     func connection(_ connection: FrameConnection, failed failure: StreamFailure) {
         switch failure {
         case .frame(let failure): self.failure = failure

@@ -33,14 +33,17 @@ extension Core {
         guard channels.count < limits.channels else {
             throw Failure(.limitReached, "the broker knows \(limits.channels) channels, its limit \"channels\"")
         }
-        let slot = channels.insert(Channel(name: name, namespace: namespace, openedAt: now))
+        lastChannel += 1
+        let slot = channels.insert(
+            Channel(name: name, namespace: namespace, openedAt: now, number: lastChannel)
+        )
         namespaces[namespace].channels[name] = slot
         if let node = Names.node(of: name).map(String.init) {
             if let owner = namespaces[namespace].owners[node] {
                 channels[slot].owner = owner
                 sessions[owner].channels.insert(slot)
             } else {
-                namespaces[namespace].unowned[node, default: []].append(slot)
+                namespaces[namespace].unowned[node, default: []].insert(slot)
             }
         }
         return slot
@@ -54,7 +57,7 @@ extension Core {
         if let owner {
             sessions[owner].channels.remove(channel)
         } else if let node = Names.node(of: name).map(String.init) {
-            namespaces[namespace].unowned[node]?.removeAll { $0 == channel }
+            namespaces[namespace].unowned[node]?.remove(channel)
             if namespaces[namespace].unowned[node]?.isEmpty == true { namespaces[namespace].unowned[node] = nil }
         }
         deadlines.remove(.queue(channel))
@@ -63,28 +66,72 @@ extension Core {
     }
 
     /// Forgets an owned channel with all it has: memberships, declaration, and messages on their way as `owner_gone`.
-    mutating func forget(_ channel: ChannelSlot) {
-        for group in channels[channel].groups { removeMembership(of: channel, from: group) }
-        channels[channel].groups.removeAll()
-        drop(UInt64(channels[channel].pushed.count), .ownerGone, channel)
-        take(UInt64.max, from: channel)
-        hold(0, in: channel)
-        channels[channel].isDeclared = false
+    mutating func forget(_ channel: ChannelSlot, _ now: Instant) {
+        clear(channel, now)
         removeIfIdle(channel)
     }
 
+    /// Takes everything from an owned channel, so that nothing needs it any more.
+    mutating func clear(_ channel: ChannelSlot, _ now: Instant) {
+        for group in channels[channel].groups { removeMembership(of: channel, from: group) }
+        channels[channel].groups.removeAll()
+        drop(UInt64(channels[channel].pushed.count), .ownerGone, channel, now)
+        take(UInt64.max, from: channel)
+        hold(0, in: channel)
+        channels[channel].isDeclared = false
+        channels[channel].missed.removeAll()
+    }
+
     /// Counts messages of `channel` that will not be read.
-    mutating func drop(_ count: UInt64, _ reason: DropReason, _ channel: ChannelSlot) {
+    mutating func drop(_ count: UInt64, _ reason: DropReason, _ channel: ChannelSlot, _ now: Instant) {
         guard count > 0 else { return }
         channels[channel].drops &+= count
-        let name = channels[channel].name
-        drop(count, reason, channel: name, namespaces[channels[channel].namespace].name)
+        drop(count, reason, channel: channels[channel].name, channels[channel].namespace, now)
     }
 
     /// Counts messages for a channel that need not exist.
-    mutating func drop(_ count: UInt64, _ reason: DropReason, channel: String, _ namespace: String) {
-        counters[drop: reason] &+= count
-        dropLog.add(count, reason, kind: .channel, name: channel, namespace: namespace)
+    mutating func drop(
+        _ count: UInt64,
+        _ reason: DropReason,
+        channel: String,
+        _ namespace: NamespaceSlot,
+        _ now: Instant
+    ) {
+        let owner = owner(of: channel, in: namespace)
+        record(count, reason, .channel, channel, namespace, owner, now)
+    }
+
+    /// Counts messages that did not reach members of a group; `owner` is the process that missed them, if it was one.
+    mutating func drop(
+        _ count: UInt64,
+        _ reason: DropReason,
+        group: String,
+        _ namespace: NamespaceSlot,
+        owner: SessionSlot? = nil,
+        _ now: Instant
+    ) {
+        record(count, reason, .group, group, namespace, owner, now)
+    }
+
+    private mutating func record(
+        _ count: UInt64,
+        _ reason: DropReason,
+        _ kind: DropLog.Kind,
+        _ name: String,
+        _ namespace: NamespaceSlot,
+        _ owner: SessionSlot?,
+        _ now: Instant
+    ) {
+        guard count > 0 else { return }
+        counters[drop: reason] = counters[drop: reason].addingClamped(count)
+        let key = DropLog.Key(
+            namespace: namespaces[namespace].name,
+            kind: kind,
+            name: name,
+            worker: owner.map { sessions[$0].hello.name } ?? "",
+            reason: reason
+        )
+        dropLog.add(count, key, at: now)
     }
 
     // MARK: Queues
@@ -134,7 +181,7 @@ extension Core {
         let expired = before - channels[channel].queue.count
         queuedMessages -= expired
         if expired > 0 {
-            drop(UInt64(expired), .expired, channel)
+            drop(UInt64(expired), .expired, channel, now)
             for group in channels[channel].groups { removeMembership(of: channel, from: group) }
             channels[channel].groups.removeAll()
         }
@@ -155,6 +202,7 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) {
+        tellGaps(of: channel, owner, &effects)
         channels[channel].pushed.append(PushedMessage(bytes: body.count, acceptedAt: now))
         channels[channel].pushedBytes += body.count
         sessions[owner].unread += 1
@@ -164,6 +212,16 @@ extension Core {
             .deliver(channel: channels[channel].name, body: body, remaining: remaining),
             to: sessions[owner].id
         )
+    }
+
+    /// Tells the owner of `channel` what it missed there, at this place of its stream.
+    mutating func tellGaps(of channel: ChannelSlot, _ owner: SessionSlot, _ effects: inout Effects) {
+        guard !channels[channel].missed.isEmpty else { return }
+        for missed in channels[channel].missed {
+            let gap = Gap(name: channels[channel].name, count: missed.count, reason: missed.reason)
+            effects.reply(.gap(gap), to: sessions[owner].id)
+        }
+        channels[channel].missed.removeAll()
     }
 
     /// Forgets up to `count` pushed messages the owner's readers took.

@@ -116,7 +116,7 @@ extension Core {
         let owners = namespaces[namespace].owners.values.sorted { sessions[$0].id < sessions[$1].id }
         let token = owners.isEmpty ? nil : try newToken()
         for channel in namespaces[namespace].channels.values.sorted(by: { channels[$0].name < channels[$1].name }) {
-            empty(channel)
+            empty(channel, now)
         }
         guard let token else { return .acknowledge }
         for owner in owners {
@@ -128,9 +128,10 @@ extension Core {
     }
 
     /// Takes everything but its readers and its declaration from a channel.
-    private mutating func empty(_ channel: ChannelSlot) {
-        drop(UInt64(channels[channel].queue.count + channels[channel].pushed.count), .flushed, channel)
+    private mutating func empty(_ channel: ChannelSlot, _ now: Instant) {
+        drop(UInt64(channels[channel].queue.count + channels[channel].pushed.count), .flushed, channel, now)
         emptyQueue(of: channel)
+        channels[channel].missed.removeAll()
         take(.max, from: channel)
         hold(0, in: channel)
         for group in channels[channel].groups { removeMembership(of: channel, from: group) }

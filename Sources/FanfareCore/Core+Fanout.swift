@@ -15,7 +15,7 @@ extension Core {
         counters.groupSends += 1
         let namespace = sessions[sender].namespace
         guard body.count <= limits.bodyBytes else {
-            drop(1, .tooLarge, group: name, namespaces[namespace].name)
+            drop(1, .tooLarge, group: name, namespace, now)
             throw tooLarge(body)
         }
         let collects = options.wantsOutcome && id != nil
@@ -26,32 +26,55 @@ extension Core {
         groups[group].rate.count(at: now)
         copyToTails(.group, name, namespace, body, now, &effects)
         let excluded = members(options.exclude, of: group, namespace)
-        let owners = groups[group].owners.map { owner in
-            (
-                owner: owner.session,
-                members: UInt64(owner.members.count - excluded.count { channels[$0].owner == owner.session })
-            )
-        }
         var outcome = Outcome()
         outcome.members = UInt64(groups[group].memberCount - excluded.count)
         let deadline = now.advanced(by: min(options.expiry ?? sessions[sender].policy.expiry, limits.expiryMaximum))
         guard deadline > now else {
-            drop(outcome.members, .expired, group: name, namespaces[namespace].name)
+            drop(outcome.members, .expired, group: name, namespace, now)
             outcome.dropped = outcome.members
             return collects ? .result(outcome.value(isPartial: false)) : .acknowledge
         }
+        // Only owners that read are waited for.
+        let awaits = collects && groups[group].owners.contains { !sessions[$0.session].isCongested }
+        let token = awaits ? try newToken() : nil
         var delivery = GroupDelivery(group: name, body: body, remaining: now.milliseconds(until: deadline))
         delivery.exclude = options.exclude
-        if collects, !owners.isEmpty { delivery.outcome = try newToken() }
-        if !owners.isEmpty {
-            counters.groupDeliverFrames += UInt64(owners.count)
-            effects.fanOut(.groupDeliver(delivery), to: owners.map { sessions[$0.owner].id })
-        }
+        delivery.outcome = token
+        let owners = push(delivery, of: group, excluded, &outcome, now, &effects)
         acceptForUnowned(body, until: deadline, group, excluded, from: sender, &outcome, now, &effects)
         guard collects, let id else { return .acknowledge }
-        guard let token = delivery.outcome else { return .result(outcome.value(isPartial: false)) }
+        guard let token, !owners.isEmpty else { return .result(outcome.value(isPartial: false)) }
         collect(token, .groupSend(outcome), for: id, of: sender, from: owners, now)
         return .silence
+    }
+
+    /// Sends one frame to each process that owns members and reads what it is sent; the others' members miss it.
+    ///
+    /// - Returns: Who got the frame, with how many members it is for there.
+    private mutating func push(
+        _ delivery: GroupDelivery,
+        of group: GroupSlot,
+        _ excluded: Set<ChannelSlot>,
+        _ outcome: inout Outcome,
+        _ now: Instant,
+        _ effects: inout Effects
+    ) -> [(owner: SessionSlot, members: UInt64)] {
+        var reached: [(owner: SessionSlot, members: UInt64)] = []
+        reached.reserveCapacity(groups[group].owners.count)
+        for index in groups[group].owners.indices {
+            let owner = groups[group].owners[index].session
+            let excludedHere = excluded.isEmpty ? 0 : excluded.count { channels[$0].owner == owner }
+            let members = UInt64(groups[group].owners[index].members.count - excludedHere)
+            if sessions[owner].isCongested {
+                outcome.dropped += members
+                miss(members, by: owner, of: delivery.group, groups[group].namespace, now)
+            } else {
+                reached.append((owner, members))
+            }
+        }
+        counters.groupDeliverFrames += UInt64(reached.count)
+        effects.fanOut(.groupDeliver(delivery), to: reached.map { sessions[$0.owner].id })
+        return reached
     }
 
     private mutating func acceptForUnowned(
@@ -67,8 +90,8 @@ extension Core {
         for entry in groups[group].unowned.entries where !excluded.contains(entry.channel) {
             do throws(Failure) {
                 channels[entry.channel].messages += 1
-                try accept(body, until: deadline, in: entry.channel, capacityOf: sender, now, &effects)
-                outcome.accepted += 1
+                let isThere = try accept(body, until: deadline, in: entry.channel, policyOf: sender, now, &effects)
+                if isThere { outcome.accepted += 1 } else { outcome.dropped += 1 }
             } catch {
                 outcome.dropped += 1
             }
@@ -83,12 +106,5 @@ extension Core {
             }
         }
         return members
-    }
-
-    /// Counts messages of a group send as a whole.
-    private mutating func drop(_ count: UInt64, _ reason: DropReason, group: String, _ namespace: String) {
-        guard count > 0 else { return }
-        counters[drop: reason] &+= count
-        dropLog.add(count, reason, kind: .group, name: group, namespace: namespace)
     }
 }

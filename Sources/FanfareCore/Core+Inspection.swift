@@ -14,7 +14,7 @@ extension Core {
         case .channels: try channelRows(query, now)
         case .channel: try channelDetails(query, now)
         case .sessions: try sessionRows(query, now)
-        case .drops: try dropRows(query)
+        case .drops: try dropRows(query, now)
         }
     }
 
@@ -220,25 +220,30 @@ extension Core {
         ]
     }
 
-    private func dropRows(_ query: InspectionQuery) throws(Failure) -> MessageValue {
-        let columns: [Column<DropLog.Key>] = [
-            Column(name: "count") { .number(Double(dropLog.counts[$0] ?? 0)) },
-            Column(name: "name") { .text($0.name) },
-            Column(name: "namespace") { .text($0.namespace) },
-            Column(name: "kind") { .text($0.kind.rawValue) },
-            Column(name: "reason") { .text($0.reason.name) },
+    private func dropRows(_ query: InspectionQuery, _ now: Instant) throws(Failure) -> MessageValue {
+        typealias Row = (key: DropLog.Key, entry: DropLog.Entry)
+        let columns: [Column<Row>] = [
+            // First, so that the newest come first when nothing else is asked for.
+            Column(name: "age_milliseconds") { .number(elapsed(since: $0.entry.last, now)) },
+            Column(name: "count") { .number(Double($0.entry.count)) },
+            Column(name: "name") { .text($0.key.name) },
+            Column(name: "namespace") { .text($0.key.namespace) },
+            Column(name: "kind") { .text($0.key.kind.rawValue) },
+            Column(name: "worker") { .text($0.key.worker) },
+            Column(name: "reason") { .text($0.key.reason.name) },
         ]
         var page = try Page(query, columns: columns, limits: limits)
-        for key in dropLog.keys {
-            let identity = "\(key.namespace) \(key.kind.rawValue) \(key.name) \(key.reason.name)"
-            guard page.consider(key, identity: identity, matches: matches(query, key.name, key.namespace)) else {
-                break
-            }
+        for (key, entry) in dropLog.entries {
+            let identity = "\(key.namespace) \(key.kind.rawValue) \(key.name) \(key.worker) \(key.reason.name)"
+            let matches = matches(query, key.name, key.namespace)
+            guard page.consider((key, entry), identity: identity, matches: matches) else { break }
         }
-        return try page.answer { key in
+        return try page.answer { row in
             [
-                "namespace": .string(key.namespace), "kind": .string(key.kind.rawValue), "name": .string(key.name),
-                "reason": .string(key.reason.name), "count": .count(dropLog.counts[key] ?? 0),
+                "namespace": .string(row.key.namespace), "kind": .string(row.key.kind.rawValue),
+                "name": .string(row.key.name), "worker": row.key.worker.isEmpty ? .null : .string(row.key.worker),
+                "reason": .string(row.key.reason.name), "count": .count(row.entry.count),
+                "age_milliseconds": age(since: row.entry.last, now),
             ]
         }
     }

@@ -2,7 +2,12 @@ import FanfareModel
 
 // What only the owner of process channels asks: REPORT, OPEN_CHANNELS, CLOSE_CHANNELS.
 extension Core {
-    mutating func apply(_ report: Report, _ session: SessionSlot) -> Answer {
+    mutating func apply(
+        _ report: Report,
+        _ session: SessionSlot,
+        _ now: Instant,
+        _ effects: inout Effects
+    ) -> Answer {
         // Until the owner has answered a flush, its reports speak of messages that no longer exist.
         guard sessions[session].flushing == nil else { return .silence }
         let namespace = sessions[session].namespace
@@ -10,6 +15,8 @@ extension Core {
             guard let channel = owned(entry.channel, by: session, in: namespace) else { continue }
             take(entry.taken, from: channel)
             hold(entry.held, in: channel)
+            // Its reader reads again: it learns of a hole even if nothing follows.
+            if !sessions[session].isCongested { tellGaps(of: channel, session, &effects) }
             removeIfIdle(channel)
         }
         for entry in report.dropped {
@@ -17,7 +24,7 @@ extension Core {
                 continue
             }
             if let channel = namespaces[namespace].channels[entry.channel] { channels[channel].drops &+= entry.count }
-            drop(entry.count, entry.reason, channel: entry.channel, namespaces[namespace].name)
+            drop(entry.count, entry.reason, channel: entry.channel, namespace, now)
         }
         return .silence
     }
@@ -43,11 +50,15 @@ extension Core {
         return .acknowledge
     }
 
-    mutating func closeChannels(_ names: [String], _ session: SessionSlot) throws(Failure) -> Answer {
+    mutating func closeChannels(
+        _ names: [String],
+        _ session: SessionSlot,
+        _ now: Instant
+    ) throws(Failure) -> Answer {
         let namespace = sessions[session].namespace
         for name in names { try checkOwned(name, by: session, in: namespace) }
         for name in names {
-            if let channel = owned(name, by: session, in: namespace) { forget(channel) }
+            if let channel = owned(name, by: session, in: namespace) { forget(channel, now) }
         }
         return .acknowledge
     }

@@ -7,6 +7,7 @@ extension Core {
         _ body: Body,
         to name: String,
         _ options: SendOptions,
+        isAnswered: Bool,
         from sender: SessionSlot,
         _ now: Instant,
         _ effects: inout Effects
@@ -15,90 +16,157 @@ extension Core {
         counters.sends += 1
         let namespace = sessions[sender].namespace
         guard body.count <= limits.bodyBytes else {
-            drop(1, .tooLarge, channel: name, namespaces[namespace].name)
+            drop(1, .tooLarge, channel: name, namespace, now)
             throw tooLarge(body)
         }
         let deadline = now.advanced(by: min(options.expiry ?? sessions[sender].policy.expiry, limits.expiryMaximum))
         guard deadline > now else {
-            drop(1, .expired, channel: name, namespaces[namespace].name)
+            drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
         }
         let channel = try channelSlot(name, in: namespace, now)
+        // A channel may have come into being for a message that was then refused.
         defer { removeIfIdle(channel) }
         channels[channel].messages += 1
         copyToTails(.channel, name, namespace, body, now, &effects)
         if let owner = channels[channel].owner {
-            try checkOwnersRoom(for: body, in: channel, owner)
-            push(body, until: deadline, to: channel, owner, now, &effects)
+            try offer(body, until: deadline, to: channel, owner, isAnswered: isAnswered, now, &effects)
         } else {
-            try accept(body, until: deadline, in: channel, capacityOf: sender, now, &effects)
+            _ = try accept(body, until: deadline, in: channel, policyOf: sender, now, &effects)
         }
         return .acknowledge
     }
 
+    /// Why a channel cannot take a message, and the name of that in the counters.
+    private struct Refusal {
+        var reason = DropReason.full
+        var why: String
+    }
+
+    // MARK: Channels nobody owns
+
     /// Gives a message to a waiting receive or appends it to the queue of a channel nobody owns.
     ///
+    /// - Returns: Whether the message is there; false when the overflow policy let it fall.
     /// - Throws: `channel_full`, counted as a drop.
     mutating func accept(
         _ body: Body,
         until deadline: Instant,
         in channel: ChannelSlot,
-        capacityOf sender: SessionSlot,
+        policyOf sender: SessionSlot,
         _ now: Instant,
         _ effects: inout Effects
-    ) throws(Failure) {
+    ) throws(Failure) -> Bool {
         let message = QueuedMessage(body: body, order: lastOrder + 1, deadline: deadline, acceptedAt: now)
         if handOut(message, from: channel, now, &effects) {
             lastOrder += 1
-            return
+            return true
         }
-        let capacity = sessions[sender].policy.capacity(of: channels[channel].name)
-        if channels[channel].queue.count >= capacity {
-            throw full(
-                channel,
-                "it holds \(channels[channel].queue.count) unread messages, its capacity is \(capacity)"
-            )
-        }
-        if channels[channel].queuedBytes + body.count > limits.channelBytes {
-            throw full(
-                channel,
-                "it holds \(channels[channel].queuedBytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)"
-            )
-        }
-        if queuedBytes + body.count > limits.queuedBytes {
-            throw full(
-                channel,
-                "the broker holds \(queuedBytes) bytes, its limit \"queued_bytes\" is \(limits.queuedBytes)"
-            )
+        let overflow = sessions[sender].policy.overflow(of: channels[channel].name)
+        while let refusal = refusalOfQueue(for: body, in: channel, policyOf: sender) {
+            switch overflow {
+            case .dropOldest where channels[channel].queue.count > 0:
+                _ = dequeue(from: channel)
+                drop(1, refusal.reason, channel, now)
+            case .dropNewest:
+                drop(1, refusal.reason, channel, now)
+                return false
+            default:
+                drop(1, refusal.reason, channel, now)
+                throw full(channel, refusal)
+            }
         }
         lastOrder += 1
         enqueue(message, in: channel)
+        return true
     }
 
-    /// Whether a message may still be pushed to the owner of `channel`: capacity is the owner's, it keeps the messages.
-    private mutating func checkOwnersRoom(
-        for body: Body,
-        in channel: ChannelSlot,
-        _ owner: SessionSlot
+    private func refusalOfQueue(for body: Body, in channel: ChannelSlot, policyOf sender: SessionSlot) -> Refusal? {
+        let count = channels[channel].queue.count
+        let capacity = sessions[sender].policy.capacity(of: channels[channel].name)
+        guard count < capacity else {
+            return Refusal(why: "it holds \(count) unread messages, its capacity is \(capacity)")
+        }
+        return refusalOfBytes(for: body, in: channel)
+    }
+
+    private func refusalOfBytes(for body: Body, in channel: ChannelSlot) -> Refusal? {
+        let bytes = channels[channel].queuedBytes
+        if bytes + body.count > limits.channelBytes {
+            return Refusal(why: "it holds \(bytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)")
+        }
+        if queuedBytes + body.count > limits.queuedBytes {
+            let why = "the broker holds \(queuedBytes) bytes, its limit \"queued_bytes\" is \(limits.queuedBytes)"
+            return Refusal(why: why)
+        }
+        return nil
+    }
+
+    // MARK: Process channels
+
+    /// Pushes a message to the owner of `channel`, or does what the owner's overflow policy says.
+    private mutating func offer(
+        _ body: Body,
+        until deadline: Instant,
+        to channel: ChannelSlot,
+        _ owner: SessionSlot,
+        isAnswered: Bool,
+        _ now: Instant,
+        _ effects: inout Effects
     ) throws(Failure) {
+        guard let refusal = refusalOfOwner(for: body, in: channel, owner) else {
+            return push(body, until: deadline, to: channel, owner, now, &effects)
+        }
+        let overflow = sessions[owner].policy.overflow(of: channels[channel].name)
+        if overflow == .dropOldest, refusal.reason == .full, hasMargin(channel, owner) {
+            // The owner holds the oldest message and lets it fall when this one arrives.
+            return push(body, until: deadline, to: channel, owner, now, &effects)
+        }
+        drop(1, refusal.reason, channel, now)
+        switch overflow {
+        case .dropOldest, .dropNewest:
+            channels[channel].missed.add(1, refusal.reason)
+        case .reject:
+            // Who gets an answer knows, and may send again: that is no hole in what the owner was sent.
+            if !isAnswered { channels[channel].missed.add(1, refusal.reason) }
+            throw full(channel, refusal)
+        case .disconnect:
+            let failure = full(channel, refusal)
+            let gap = Gap(name: channels[channel].name, count: 1, reason: refusal.reason, isClosed: true)
+            clear(channel, now)
+            effects.reply(.gap(gap), to: sessions[owner].id)
+            throw failure
+        }
+    }
+
+    /// Why nothing may be pushed to the owner of `channel` now: the capacity is the owner's, it keeps the messages.
+    private func refusalOfOwner(for body: Body, in channel: ChannelSlot, _ owner: SessionSlot) -> Refusal? {
+        if sessions[owner].isCongested {
+            return Refusal(reason: .linkOverflow, why: "its process does not read what it is sent")
+        }
         let isShared = sessions[owner].policy.capacityScope == .process
         let unread = isShared ? sessions[owner].unread : channels[channel].unread
         let capacity = sessions[owner].policy.capacity(of: channels[channel].name)
         if unread >= UInt64(capacity) {
             let holder = isShared ? "its process holds" : "it holds"
-            throw full(channel, "\(holder) \(unread) unread messages, its capacity is \(capacity)")
+            return Refusal(why: "\(holder) \(unread) unread messages, its capacity is \(capacity)")
         }
-        if channels[channel].pushedBytes + body.count > limits.channelBytes {
-            throw full(
-                channel,
-                "it holds \(channels[channel].pushedBytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)"
-            )
+        let bytes = channels[channel].pushedBytes
+        if bytes + body.count > limits.channelBytes {
+            return Refusal(why: "it holds \(bytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)")
         }
+        return nil
     }
 
-    private mutating func full(_ channel: ChannelSlot, _ why: String) -> Failure {
-        drop(1, .full, channel)
-        return Failure(.channelFull, "the channel \"\(channels[channel].name)\" is full: \(why)")
+    /// Whether an owner that drops its oldest messages may be sent one more: as many again as its capacity, so that
+    /// one that has stopped is not sent messages without end.
+    private func hasMargin(_ channel: ChannelSlot, _ owner: SessionSlot) -> Bool {
+        let capacity = sessions[owner].policy.capacity(of: channels[channel].name)
+        return channels[channel].unread < 2 * UInt64(capacity) && channels[channel].pushedBytes < limits.channelBytes
+    }
+
+    private func full(_ channel: ChannelSlot, _ refusal: Refusal) -> Failure {
+        Failure(.channelFull, "the channel \"\(channels[channel].name)\" is full: \(refusal.why)")
     }
 
     func tooLarge(_ body: Body) -> Failure {
@@ -230,10 +298,13 @@ extension Core {
                 "GIVE_BACK: \"\(name)\" is a process channel; only what RECEIVE handed out goes back"
             )
         }
-        guard message.body.count <= limits.bodyBytes else { throw tooLarge(message.body) }
+        guard message.body.count <= limits.bodyBytes else {
+            drop(1, .tooLarge, channel: name, namespace, now)
+            throw tooLarge(message.body)
+        }
         let deadline = min(message.deadline, now.advanced(by: limits.expiryMaximum))
         guard deadline > now else {
-            drop(1, .expired, channel: name, namespaces[namespace].name)
+            drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
         }
         let channel = try channelSlot(name, in: namespace, now)
@@ -244,8 +315,14 @@ extension Core {
             deadline: deadline,
             acceptedAt: now
         )
-        if !handOut(queued, from: channel, now, &effects) { enqueue(queued, in: channel) }
-        removeIfIdle(channel)
+        defer { removeIfIdle(channel) }
+        if handOut(queued, from: channel, now, &effects) { return .acknowledge }
+        // It goes back whatever the capacity, but what waits here must fit the memory all the same.
+        if let refusal = refusalOfBytes(for: message.body, in: channel) {
+            drop(1, refusal.reason, channel, now)
+            throw full(channel, refusal)
+        }
+        enqueue(queued, in: channel)
         return .acknowledge
     }
 }

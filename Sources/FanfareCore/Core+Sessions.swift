@@ -40,7 +40,7 @@ extension Core {
         for id in sessions[slot].tails { removeTail(id, of: slot) }
         // By name, so that which channel goes first does not depend on hashing.
         for channel in sessions[slot].channels.sorted(by: { channels[$0].name < channels[$1].name }) {
-            forget(channel)
+            forget(channel, now)
         }
         forsake(collectionsOf: slot, &effects)
         let namespace = sessions[slot].namespace
@@ -82,18 +82,20 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) {
-        guard let adopted = namespaces[namespace].unowned.removeValue(forKey: node) else { return }
+        guard let unowned = namespaces[namespace].unowned.removeValue(forKey: node) else { return }
+        let adopted = unowned.sorted { channels[$0].number < channels[$1].number }
         var notices: [(group: GroupSlot, names: [String])] = []
+        var noticeOf: [GroupSlot: Int] = [:]
         for channel in adopted {
             channels[channel].owner = session
             sessions[session].channels.insert(channel)
             for group in channels[channel].groups {
                 handOver(channel, in: group, to: session)
-                let name = channels[channel].name
-                if let index = notices.firstIndex(where: { $0.group == group }) {
-                    notices[index].names.append(name)
+                if let index = noticeOf[group] {
+                    notices[index].names.append(channels[channel].name)
                 } else {
-                    notices.append((group, [name]))
+                    noticeOf[group] = notices.count
+                    notices.append((group, [channels[channel].name]))
                 }
             }
         }

@@ -28,6 +28,7 @@ package struct Core {
     var memberships = 0
     var receives = 0
     var lastSession: UInt64 = 0
+    var lastChannel: UInt64 = 0
     var lastOrder: UInt64 = 0
     var lastTicket: UInt64 = 0
     var lastToken: UInt64 = 0
@@ -117,16 +118,16 @@ package struct Core {
             close(id, now: now, into: &effects)
             effects.close(id, nil)
             return .silence
-        case .send(_, let channel, let body, let options):
-            return try send(body, to: channel, options, from: session, now, &effects)
+        case .send(let id, let channel, let body, let options):
+            return try send(body, to: channel, options, isAnswered: id != nil, from: session, now, &effects)
         case .receive(let id, let channel, let count):
             return try receive(id, channel, count, session, now, &effects)
         case .cancel(_, let target): return cancel(target, session)
         case .giveBack(_, let channel, let message):
             return try giveBack(message, to: channel, session, now, &effects)
-        case .report(let report): return apply(report, session)
+        case .report(let report): return apply(report, session, now, &effects)
         case .openChannels(_, let opened): return try openChannels(opened, session, now)
-        case .closeChannels(_, let names): return try closeChannels(names, session)
+        case .closeChannels(_, let names): return try closeChannels(names, session, now)
         case .groupAdd(let id, let group, let names, let expiry):
             return try groupAdd(names, to: group, expiry, notifies: id == nil, session, now, &effects)
         case .groupDiscard(let id, let group, let names):

@@ -1,6 +1,6 @@
-import FanfareModel
+package import FanfareModel
 
-/// Who lost what and why, by name, for the names that lost something most recently.
+/// Who lost what, why and when last, for the names that lost something most recently.
 struct DropLog {
     enum Kind: String {
         case channel
@@ -11,29 +11,89 @@ struct DropLog {
         var namespace: String
         var kind: Kind
         var name: String
+        /// The process that owned the channel or the members, as its hello named it; empty when nobody did.
+        var worker: String
         var reason: DropReason
     }
 
-    /// Names remembered; the counters by reason forget nothing.
-    static let capacity = 1_024
-    private(set) var counts: [Key: UInt64] = [:]
-    /// The keys, oldest first: a ring once it is full.
-    private(set) var keys: [Key] = []
-    private var oldest = 0
+    struct Entry {
+        var count: UInt64
+        var last: Instant
+        /// What was added since somebody last asked for news.
+        var unseen: UInt64
+    }
 
-    mutating func add(_ count: UInt64, _ reason: DropReason, kind: Kind, name: String, namespace: String) {
-        let key = Key(namespace: namespace, kind: kind, name: name, reason: reason)
-        if let known = counts[key] {
-            counts[key] = known.addingClamped(count)
-            return
+    /// Names remembered; the counters by reason forget nothing.
+    static let capacity = 4_096
+    private(set) var entries: [Key: Entry] = [:]
+    /// Keys by when they last lost something: the one that is forgotten next comes first.
+    private var byAge = DeadlineHeap<Key>()
+    /// Whether there is anything unseen, so that asking for news costs nothing while nothing is lost.
+    private var hasNews = false
+    /// Names that were forgotten before anybody saw what they had lost.
+    private var forgottenUnseen = 0
+
+    mutating func add(_ count: UInt64, _ key: Key, at now: Instant) {
+        var entry = entries[key] ?? Entry(count: 0, last: now, unseen: 0)
+        entry.count = entry.count.addingClamped(count)
+        entry.unseen = entry.unseen.addingClamped(count)
+        entry.last = now
+        entries[key] = entry
+        hasNews = true
+        byAge.set(key, to: now)
+        if entries.count > Self.capacity, let oldest = byAge.popDue(now),
+            let forgotten = entries.removeValue(forKey: oldest), forgotten.unseen > 0
+        {
+            forgottenUnseen += 1
         }
-        counts[key] = count
-        if keys.count < Self.capacity {
-            keys.append(key)
-        } else {
-            counts.removeValue(forKey: keys[oldest])
-            keys[oldest] = key
-            oldest = (oldest + 1) % Self.capacity
+    }
+
+    /// What came since the last call, for warnings: the `most` names that lost most, and how many further ones.
+    mutating func news(most: Int) -> (drops: [Dropped], further: Int) {
+        guard hasNews else { return ([], 0) }
+        hasNews = false
+        let news = entries.filter { $0.value.unseen > 0 }
+        for key in news.keys { entries[key]?.unseen = 0 }
+        let further = forgottenUnseen + max(0, news.count - most)
+        forgottenUnseen = 0
+        let drops = news.map { key, entry in
+            Dropped(
+                namespace: key.namespace,
+                kind: key.kind.rawValue,
+                name: key.name,
+                worker: key.worker,
+                reason: key.reason,
+                count: entry.unseen
+            )
         }
+        return (Array(drops.sorted { $0.isBefore($1) }.prefix(most)), further)
+    }
+}
+
+/// Messages one name lost for one reason since the last warning.
+package struct Dropped: Sendable, Equatable {
+    package var namespace: String
+    /// `channel` or `group`.
+    package var kind: String
+    package var name: String
+    /// The process that owned the channel or the members; empty when nobody did.
+    package var worker: String
+    package var reason: DropReason
+    package var count: UInt64
+
+    /// Whether this is told before `other`: more messages first, then by name, so that a run is repeatable.
+    fileprivate func isBefore(_ other: Dropped) -> Bool {
+        if count != other.count { return count > other.count }
+        return (name, worker, namespace, kind, reason.rawValue)
+            < (other.name, other.worker, other.namespace, other.kind, other.reason.rawValue)
+    }
+}
+
+extension Core {
+    /// What was dropped since the last call, for warnings in the log.
+    ///
+    /// - Parameter most: Names to return; the rest is only counted.
+    package mutating func takeDropNews(most: Int) -> (drops: [Dropped], further: Int) {
+        dropLog.news(most: most)
     }
 }

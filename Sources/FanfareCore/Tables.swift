@@ -26,6 +26,8 @@ struct Channel {
     let name: String
     let namespace: NamespaceSlot
     let openedAt: Instant
+    /// Tells which of two channels came into being first.
+    let number: UInt64
     /// The live session whose node the name carries.
     var owner: SessionSlot?
     /// Unread messages; always empty while there is an owner, to whom messages are pushed.
@@ -39,6 +41,8 @@ struct Channel {
     var pushedBytes = 0
     /// Group messages the owner says wait unread in its buffer.
     var held: UInt64 = 0
+    /// Messages the owner missed and has not been told of; told at the place of the hole, before what follows.
+    var missed: [Missed] = []
     var groups: [GroupSlot] = []
     /// Whether the owner declared it with `OPEN_CHANNELS`.
     var isDeclared = false
@@ -48,7 +52,23 @@ struct Channel {
 
     var unread: UInt64 { UInt64(queue.count) + UInt64(pushed.count) + held }
 
-    var isIdle: Bool { unread == 0 && waitingReaders == 0 && groups.isEmpty && !isDeclared }
+    var isIdle: Bool { unread == 0 && waitingReaders == 0 && groups.isEmpty && !isDeclared && missed.isEmpty }
+}
+
+/// Messages an owner missed for one reason.
+struct Missed {
+    var reason: DropReason
+    var count: UInt64
+}
+
+extension [Missed] {
+    mutating func add(_ count: UInt64, _ reason: DropReason) {
+        if let index = firstIndex(where: { $0.reason == reason }) {
+            self[index].count = self[index].count.addingClamped(count)
+        } else {
+            append(Missed(reason: reason, count: count))
+        }
+    }
 }
 
 /// One `RECEIVE` in a channel's line.
@@ -83,6 +103,10 @@ struct Session {
     var tails: Set<RequestID> = []
     /// The flush it has been told of and not answered; its reports speak of what is gone.
     var flushing: UInt64?
+    /// Whether more waits for its connection than may: nothing is pushed to it until that has gone.
+    var isCongested = false
+    /// Group messages it missed while it was congested.
+    var missed: UInt64 = 0
 }
 
 /// A world of names of its own.
@@ -92,8 +116,8 @@ struct Namespace {
     var groups: [String: GroupSlot] = [:]
     /// Live sessions by node.
     var owners: [String: SessionSlot] = [:]
-    /// Process channels without a live owner, by node, in order of creation.
-    var unowned: [String: [ChannelSlot]] = [:]
+    /// Process channels without a live owner, by node.
+    var unowned: [String: Set<ChannelSlot>] = [:]
     var sessions = 0
 
     var isIdle: Bool { sessions == 0 && channels.isEmpty && groups.isEmpty }

@@ -61,7 +61,10 @@ package enum Endpoint: Sendable, Hashable, CustomStringConvertible {
         var port = portDefault
         let colon = text.lastIndex(of: ":")
         if let colon, text.first != "[" || text[..<colon].last == "]" {
-            guard let number = Int(text[text.index(after: colon)...]), (0...65_535).contains(number) else {
+            let digits = text[text.index(after: colon)...]
+            guard let number = Int(digits), (0...65_535).contains(number),
+                digits.utf8.allSatisfy({ $0 >= 48 && $0 <= 57 })
+            else {
                 throw unusable(text, "the port must be a number from 0 to 65535")
             }
             port = number

@@ -95,6 +95,7 @@ package enum DropReason: UInt8, Sendable, CaseIterable {
     case linkOverflow = 5
     case undecodable = 6
     case flushed = 7
+    case injected = 8
 
     /// The name of the reason in inspection, logs and metrics.
     package var name: String {
@@ -106,6 +107,7 @@ package enum DropReason: UInt8, Sendable, CaseIterable {
         case .linkOverflow: "link_overflow"
         case .undecodable: "undecodable"
         case .flushed: "flushed"
+        case .injected: "injected"
         }
     }
 }

@@ -18,11 +18,19 @@ package struct Glob: Sendable, Hashable {
         self.pattern = pattern
         var tokens: [Token] = []
         var rest = Array(pattern.utf8)[...]
+        // Once a `[` has found no `]`, no later one does: looking again would be quadratic.
+        var mayHoldClasses = true
         while let byte = rest.popFirst() {
             switch byte {
             case UInt8(ascii: "*"): if tokens.last != .anyRun { tokens.append(.anyRun) }
             case UInt8(ascii: "?"): tokens.append(.anyByte)
-            case UInt8(ascii: "["): tokens.append(Self.oneOf(&rest) ?? .byte(byte))
+            case UInt8(ascii: "[") where mayHoldClasses:
+                if let token = Self.oneOf(&rest) {
+                    tokens.append(token)
+                } else {
+                    mayHoldClasses = false
+                    tokens.append(.byte(byte))
+                }
             default: tokens.append(.byte(byte))
             }
         }

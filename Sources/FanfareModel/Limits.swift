@@ -15,7 +15,7 @@ package struct Limits: Sendable, Equatable {
     /// Containers inside containers. Deeper: `malformed_frame`.
     package var nesting = 16
     /// Elements (scalars, containers, keys) in one frame or message. More: `malformed_frame`.
-    package var elements = 262_144
+    package var elements = 1_048_576
     /// Names in one membership, open, close or report request. More: `too_many_names`.
     package var namesPerFrame = 4_096
     /// Bytes of the text of an error, a reason or an attribute value. Longer texts are cut.
@@ -56,7 +56,7 @@ package struct Limits: Sendable, Equatable {
     package var groupExpiryDefault = Milliseconds(86_400_000)
     /// The longest group expiry a policy may ask for. Longer is cut to this.
     package var groupExpiryMaximum = Milliseconds(31_536_000_000)
-    /// Glob overrides in one session's policy.
+    /// Glob overrides of each kind in one session's policy.
     package var capacityPatterns = 64
 
     // MARK: Sessions
@@ -75,7 +75,8 @@ package struct Limits: Sendable, Equatable {
     package var receivesPerSession = 65_536
     /// Tails of the whole broker. More: `limit_reached`.
     package var tails = 64
-    /// Bytes waiting for one connection. More: the connection closes with `link_overflow`.
+    /// Bytes waiting for one connection. More: messages for it are dropped as `link_overflow` until half of them have
+    /// gone; at twice as many, with answers it asked for and does not read, the connection closes.
     package var linkBytes = 64 * 1_048_576
     /// How long a flush or an outcome waits for the owners it asked.
     package var collectWithin = Milliseconds(2_000)

@@ -10,8 +10,8 @@ package enum Reply: Sendable, Equatable {
     case deliver(channel: String, body: Body, remaining: Milliseconds)
     /// A message for a waiting `receive`.
     case handOut(RequestID, HandOut)
-    /// This session missed `count` messages at this place of the stream.
-    case gap(name: String?, count: UInt64, reason: DropReason)
+    /// This session missed messages at this place of the stream.
+    case gap(Gap)
     /// One message for every member this session has in the group, bar the excluded.
     case groupDeliver(GroupDelivery)
     /// Somebody changed the groups of this session's channels.
@@ -21,6 +21,23 @@ package enum Reply: Sendable, Equatable {
     case tailed(RequestID, Tailed)
     /// The broker is about to stop.
     case goAway(within: Milliseconds, reason: String)
+}
+
+/// A hole in what a session was sent.
+package struct Gap: Sendable, Equatable {
+    /// The channel that missed messages; `nil`: any of the session's.
+    package var name: String?
+    package var count: UInt64
+    package var reason: DropReason
+    /// Whether the broker has closed the channel, as the overflow policy `disconnect` asks.
+    package var isClosed = false
+
+    package init(name: String?, count: UInt64, reason: DropReason, isClosed: Bool = false) {
+        self.name = name
+        self.count = count
+        self.reason = reason
+        self.isClosed = isClosed
+    }
 }
 
 /// A message from a queue, with what is needed to give it back.

@@ -23,12 +23,24 @@ package enum Role: String, Sendable, CaseIterable {
     case admin
 }
 
-/// Whose messages count together against a capacity.
-package enum CapacityScope: String, Sendable {
+/// Whose messages count together against a capacity. Public because programs choose it.
+public enum CapacityScope: String, Sendable {
     /// Each full channel name by itself: one slow socket never costs its neighbours.
     case channel
     /// Everything before and including `!` together, as the specification words it.
     case process
+}
+
+/// What becomes of a message for a channel that is at its capacity. Public because programs choose it.
+public enum Overflow: String, Sendable, CaseIterable {
+    /// The send fails with `channel_full`; a group send skips the member.
+    case reject
+    /// The new message is dropped and the send succeeds.
+    case dropNewest = "drop_newest"
+    /// The oldest unread message makes room.
+    case dropOldest = "drop_oldest"
+    /// The channel is closed: its reader is too slow to be worth keeping. Without an owner the same as `reject`.
+    case disconnect
 }
 
 /// The rules a session's sends and memberships follow. The broker's limits cap each of them.
@@ -38,6 +50,8 @@ package struct Policy: Sendable, Equatable {
     /// Overrides by channel name; the first match wins.
     package var channelCapacity: [ChannelCapacity] = []
     package var capacityScope = CapacityScope.channel
+    /// What happens at capacity, by channel name; the first match wins, else `reject`.
+    package var overflow: [ChannelOverflow] = []
     /// How long a message lives unread.
     package var expiry: Milliseconds
     /// How long a membership without a live owner lives after its last add.
@@ -55,6 +69,16 @@ package struct Policy: Sendable, Equatable {
         }
     }
 
+    package struct ChannelOverflow: Sendable, Equatable {
+        package var pattern: Glob
+        package var overflow: Overflow
+
+        package init(pattern: Glob, overflow: Overflow) {
+            self.pattern = pattern
+            self.overflow = overflow
+        }
+    }
+
     /// The broker's defaults.
     package init(_ limits: Limits) {
         capacity = limits.capacityDefault
@@ -67,6 +91,11 @@ package struct Policy: Sendable, Equatable {
         channelCapacity.first { $0.pattern.matches(channel) }?.capacity ?? capacity
     }
 
+    /// What happens when `channel` is at its capacity.
+    package func overflow(of channel: String) -> Overflow {
+        overflow.first { $0.pattern.matches(channel) }?.overflow ?? .reject
+    }
+
     /// This policy with every value brought within `limits`.
     package func capped(by limits: Limits) -> Policy {
         var capped = self
@@ -74,6 +103,7 @@ package struct Policy: Sendable, Equatable {
         capped.channelCapacity = channelCapacity.prefix(limits.capacityPatterns).map {
             ChannelCapacity(pattern: $0.pattern, capacity: min(max($0.capacity, 1), limits.capacityMaximum))
         }
+        capped.overflow = Array(overflow.prefix(limits.capacityPatterns))
         capped.expiry = min(expiry, limits.expiryMaximum)
         capped.groupExpiry = min(groupExpiry, limits.groupExpiryMaximum)
         return capped
@@ -148,5 +178,5 @@ package enum Protocol {
     package static let version = 1
     package static let namespaceDefault = "default"
     /// What this build offers beyond the core of version 1; see `proto/PROTOCOL.md`, section 3.
-    package static let capabilities = ["inspect", "tail", "outcome"]
+    package static let capabilities = ["inspect", "tail", "outcome", "overflow"]
 }

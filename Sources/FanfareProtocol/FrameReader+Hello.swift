@@ -68,6 +68,7 @@ extension FrameReader {
         var policy = Policy(limits)
         policy.capacity = try map.optional("capacity", capacity) ?? policy.capacity
         policy.channelCapacity = try map.optional("channel_capacity", channelCapacity) ?? policy.channelCapacity
+        policy.overflow = try map.optional("overflow", channelOverflow) ?? policy.overflow
         policy.capacityScope = try map.optional("capacity_scope", capacityScope) ?? policy.capacityScope
         policy.expiry = try map.optional("expiry_milliseconds", Wire.milliseconds) ?? policy.expiry
         policy.groupExpiry = try map.optional("group_expiry_milliseconds", Wire.milliseconds) ?? policy.groupExpiry
@@ -85,6 +86,18 @@ extension FrameReader {
         try Wire.list(object) { (entry) throws(Mismatch) in
             let pair = try Wire.tuple(entry, 2)
             return Policy.ChannelCapacity(pattern: try Wire.glob(pair[0]), capacity: try capacity(pair[1]))
+        }
+    }
+
+    private static func channelOverflow(_ object: msgpack_object) throws(Mismatch) -> [Policy.ChannelOverflow] {
+        try Wire.list(object) { (entry) throws(Mismatch) in
+            let pair = try Wire.tuple(entry, 2)
+            let text = try Wire.string(pair[1])
+            guard let overflow = Overflow(rawValue: text) else {
+                let known = Overflow.allCases.map(\.rawValue).joined(separator: ", ")
+                throw Mismatch("must be one of \(known), got \(text)")
+            }
+            return Policy.ChannelOverflow(pattern: try Wire.glob(pair[0]), overflow: overflow)
         }
     }
 

@@ -13,14 +13,7 @@ extension FrameReader {
         case .result: return [.result(try fields.requiredID(), try fields.required(2, "value", Wire.value))]
         case .deliver: return [try deliver(fields)]
         case .handOut: return [try handOut(&fields)]
-        case .gap:
-            return [
-                .gap(
-                    name: try fields.required(1, "name", Wire.stringOrNil),
-                    count: try fields.required(2, "count", Wire.integer),
-                    reason: try fields.required(3, "reason", Wire.dropReason)
-                )
-            ]
+        case .gap: return [.gap(try gap(fields))]
         case .groupDeliver: return [.groupDeliver(try groupDelivery(fields))]
         case .members: return [try members(fields)]
         case .flushed: return [.flushed(token: try fields.required(1, "token", Wire.integer))]
@@ -59,6 +52,19 @@ extension FrameReader {
             return .error(id, Failure(.badRequest, "error \(number): \(text)"))
         }
         return .error(id, Failure(code, text))
+    }
+
+    private func gap(_ fields: Fields) throws(Refusal) -> Gap {
+        var gap = Gap(
+            name: try fields.required(1, "name", Wire.stringOrNil),
+            count: try fields.required(2, "count", Wire.integer),
+            reason: try fields.required(3, "reason", Wire.dropReason)
+        )
+        gap.isClosed =
+            try fields.optional(4, "options") { (object) throws(Mismatch) in
+                try OptionMap(object).optional("closed", Wire.bool) ?? false
+            } ?? false
+        return gap
     }
 
     private func deliver(_ fields: Fields) throws(Refusal) -> Reply {

@@ -65,7 +65,7 @@ extension MessagePackWriter {
 
     /// Writes every key of section 3.3 that this version knows: what is in force is never left to a default.
     private mutating func policy(_ policy: Policy) {
-        map(policy.channelCapacity.isEmpty ? 5 : 6)
+        map(5 + (policy.channelCapacity.isEmpty ? 0 : 1) + (policy.overflow.isEmpty ? 0 : 1))
         string("capacity")
         int(policy.capacity)
         if !policy.channelCapacity.isEmpty {
@@ -85,5 +85,14 @@ extension MessagePackWriter {
         milliseconds(policy.groupExpiry)
         string("group_expiry_literal")
         bool(policy.groupExpiryIsLiteral)
+        if !policy.overflow.isEmpty {
+            string("overflow")
+            array(policy.overflow.count)
+            for entry in policy.overflow {
+                array(2)
+                string(entry.pattern.pattern)
+                string(entry.overflow.rawValue)
+            }
+        }
     }
 }

@@ -24,11 +24,16 @@ extension MessagePackWriter {
             binary(body)
             milliseconds(remaining)
         case .handOut(let id, let message): handOut(id, message)
-        case .gap(let name, let count, let reason):
-            begin(.gap, fields: 3)
-            if let name { string(name) } else { null() }
-            int(count)
-            int(UInt64(reason.rawValue))
+        case .gap(let gap):
+            begin(.gap, fields: gap.isClosed ? 4 : 3)
+            if let name = gap.name { string(name) } else { null() }
+            int(gap.count)
+            int(UInt64(gap.reason.rawValue))
+            if gap.isClosed {
+                map(1)
+                string("closed")
+                bool(true)
+            }
         case .groupDeliver(let delivery): groupDeliver(delivery)
         case .members(let group, let added, let removed):
             begin(.members, fields: 3)

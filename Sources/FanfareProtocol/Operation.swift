@@ -87,6 +87,8 @@ enum Bounds {
     static let excluded = 256
     /// Copies a second a `TAIL` may ask for.
     static let tailRate: ClosedRange<UInt64> = 1...10_000
+    /// Bytes of a glob: matching costs up to pattern times name, for every name that is looked at.
+    static let patternBytes = 256
     /// Every other integer: what a signed 64-bit reader holds.
     static let integer: ClosedRange<UInt64> = 0...UInt64(Int64.max)
     /// Bytes of an error's text, a reason or an attribute.

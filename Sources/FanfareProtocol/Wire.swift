@@ -92,7 +92,11 @@ enum Wire {
     }
 
     static func glob(_ object: msgpack_object) throws(Mismatch) -> Glob {
-        Glob(try string(object))
+        let pattern = try string(object)
+        guard pattern.utf8.count <= Bounds.patternBytes else {
+            throw Mismatch("must be a pattern of at most \(Bounds.patternBytes) bytes, got \(pattern.utf8.count)")
+        }
+        return Glob(pattern)
     }
 
     static func dropReason(_ object: msgpack_object) throws(Mismatch) -> DropReason {

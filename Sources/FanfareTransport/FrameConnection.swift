@@ -12,6 +12,8 @@ package protocol FrameReceiver: AnyObject {
     func connectionFinishedBurst(_ connection: FrameConnection)
     /// The stream cannot be trusted any more, or the first bytes were HTTP; say so and close.
     func connection(_ connection: FrameConnection, failed failure: StreamFailure)
+    /// Everything written so far has gone to the kernel, after some of it had to wait.
+    func connectionDrained(_ connection: FrameConnection)
     /// The connection is gone. The last call.
     func connectionClosed(_ connection: FrameConnection)
 }
@@ -146,7 +148,9 @@ package final class FrameConnection: ChannelInboundHandler {
 
     private func open(_ context: ChannelHandlerContext) {
         guard writer == nil else { return }
-        writer = SocketWriter(channel: context.channel)
+        let writer = SocketWriter(channel: context.channel)
+        writer.onDrained = { [unowned self] in receiver.connectionDrained(self) }
+        self.writer = writer
         isOpen = true
         lastHeard = context.eventLoop.now
         remote = context.channel.remoteAddress.map { "\($0)" } ?? ""

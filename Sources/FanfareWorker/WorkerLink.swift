@@ -180,13 +180,9 @@ final class WorkerLink: LayerDelegate {
         case .flushed(let token):
             reports.received += 1
             flushed(token)
-        case .gap(let name, let count, let reason):
+        case .gap(let gap):
             reports.received += 1
-            worker.counters.missed &+= count
-            worker.logger.notice(
-                "messages were missed",
-                metadata: ["channel": "\(name ?? "any")", "count": "\(count)", "reason": "\(reason.name)"]
-            )
+            missed(gap)
         case .goAway(let within, let reason):
             worker.logger.notice(
                 "the broker is about to stop",
@@ -195,6 +191,16 @@ final class WorkerLink: LayerDelegate {
         default:
             break
         }
+    }
+
+    private func missed(_ gap: Gap) {
+        worker.counters.missed &+= gap.count
+        worker.logger.notice(
+            "messages were missed",
+            metadata: ["channel": "\(gap.name ?? "any")", "count": "\(gap.count)", "reason": "\(gap.reason.name)"]
+        )
+        guard gap.isClosed, let socket = gap.name.flatMap(worker.socket(named:)) else { return }
+        socket.close(.tryAgainLater, reason: "this client reads too slowly")
     }
 
     private func changed(_ group: String, added: [String], removed: [String]) {

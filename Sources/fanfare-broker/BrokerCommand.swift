@@ -67,6 +67,18 @@ struct BrokerCommand: AsyncParsableCommand {
     )
     var limit: [String] = []
 
+    @Flag(help: ArgumentHelp(BrokerValues.help("resilience_testing")))
+    var resilienceTesting = false
+
+    @Option(
+        help: ArgumentHelp(
+            "A fault of the resilience mode by its name in the configuration file, such as drops_per_million=1000; "
+                + "--print-config lists them. Repeatable. Refused without --resilience-testing.",
+            valueName: "name=value"
+        )
+    )
+    var resilience: [String] = []
+
     @Option(help: ArgumentHelp(BrokerValues.help("log_format"), valueName: "format"))
     var logFormat: String?
 
@@ -108,6 +120,10 @@ struct BrokerCommand: AsyncParsableCommand {
         ]
         for (name, value, flag) in limits {
             try settings.set("limits.\(name)", to: value.map { [$0] } ?? [], from: flag)
+        }
+        try settings.set("resilience_testing", to: resilienceTesting ? ["true"] : [], from: "--resilience-testing")
+        for assignment in resilience {
+            try settings.set(assignment: assignment, in: "resilience", from: "--resilience")
         }
         for assignment in limit { try settings.set(assignment: assignment, in: "limits", from: "--limit") }
         try settings.settle(limits: \.limits)

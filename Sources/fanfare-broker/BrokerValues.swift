@@ -13,6 +13,8 @@ struct BrokerValues: Sendable {
     var logFormat: String?
     var logLevel: String? = Logger.Level.info.rawValue
     var limits = Limits()
+    var testsResilience = false
+    var resilience = Resilience.Settings()
 
     /// Endpoints one broker listens on at most.
     private static let endpointsMaximum = 16
@@ -44,6 +46,13 @@ struct BrokerValues: Sendable {
                 "Whether tcp:// endpoints may be reachable from other machines; without TLS and tokens everybody "
                     + "there can read and send everything."
             ),
+            .flag(
+                "resilience_testing",
+                \.testsResilience,
+                flag: "--resilience-testing",
+                "Whether this broker loses, delays and disconnects on purpose, as \"resilience\" says, so that "
+                    + "applications can test themselves. Never in production."
+            ),
             .seconds(
                 "stop_within_seconds",
                 \.stopWithin,
@@ -65,6 +74,31 @@ struct BrokerValues: Sendable {
                 "The least severe level that is logged."
             ),
         ] + Setting.section("limits", \.limits, Limits.settings)
+        + Setting.section("resilience", \.resilience, faults)
+
+    /// The faults of the resilience mode.
+    private static let faults: [Setting<Resilience.Settings>] = [
+        .integer(
+            "drops_per_million",
+            \.dropsPerMillion,
+            0...1_000_000,
+            "Messages in a million that are acknowledged and then lost, counted as \"injected\"."
+        ),
+        .integer(
+            "delays_per_million",
+            \.delaysPerMillion,
+            0...1_000_000,
+            "Messages in a million that wait, with everything their connection sends behind them."
+        ),
+        .integer("delay_milliseconds", \.delayMilliseconds, 0...600_000, "How long a delayed message waits."),
+        .integer(
+            "disconnects_per_million",
+            \.disconnectsPerMillion,
+            0...1_000_000,
+            "Messages in a million that cost their sender its connection."
+        ),
+        .integer("seed", \.seed, 0...Int.max, "The same seed and the same requests give the same faults."),
+    ]
 
     /// What `--help` says about the flag of a setting.
     static func help(_ path: String) -> String {
@@ -114,6 +148,15 @@ struct BrokerPlan: Sendable {
                 .configuration,
                 "endpoint \(endpoint) can be reached from other machines, and this version has neither TLS nor tokens; "
                     + "use 127.0.0.1 or a Unix socket, or --allow-remote-tcp inside a trusted network"
+            )
+        }
+        if values.testsResilience {
+            server.resilience = values.resilience
+        } else if values.resilience != Resilience.Settings() {
+            throw ProgramFailure(
+                .configuration,
+                "faults are set under \"resilience\", but this broker would make none; add --resilience-testing if it "
+                    + "really is to lose messages on purpose"
             )
         }
         if let text = values.ops {

@@ -6,7 +6,7 @@ import Testing
 
 /// Connections that do not read or do not speak, starting and stopping.
 struct LifeTests {
-    @Test("a peer that does not read costs only itself")
+    @Test("a peer that does not read costs only itself, and hears how much it missed when it reads again")
     func linkOverflow() async throws {
         var limits = Limits()
         limits.linkBytes = 1_048_576
@@ -18,25 +18,50 @@ struct LifeTests {
                 #expect(try await owner.reply() == .ack(1))
             }
             let publisher = try await broker.session(.publish)
-            let body = Body(repeating: 7, count: 65_536)
-            var sent = 0
-            var received = 0
-            while try await broker.count("sessions") == 3, sent < 2_000 {
+            var sent: UInt64 = 0
+            while try await broker.drops("link_overflow") < 20, sent < 2_000 {
                 sent += 1
+                let body = Body(repeating: UInt8(sent % 251), count: 65_536)
                 try await publisher.write(.groupSend(id: 1, group: "room", body: body, GroupSendOptions()))
                 #expect(try await publisher.reply() == .ack(1))
                 guard case .groupDeliver(let delivery)? = try await quick.reply() else {
                     Issue.record("the quick peer lost its link")
                     return
                 }
-                #expect(delivery.body.count == body.count)
-                received += 1
+                #expect(delivery.body == body)
             }
-            #expect(received == sent)
-            try await broker.eventually("sessions", is: 2)
-            try await broker.eventually("memberships", is: 1)
+            #expect(try await broker.count("sessions") == 3)
+            #expect(try await broker.count("memberships") == 2)
+            var received: UInt64 = 0
+            while case .groupDeliver(let delivery)? = try await slow.reply() {
+                received += 1
+                #expect(delivery.body.first == UInt8(received % 251), "what came before the hole is in order")
+                if received + 20 == sent { break }
+            }
+            #expect(try await slow.reply() == .gap(Gap(name: nil, count: 20, reason: .linkOverflow)))
+            #expect(received + 20 == sent, "every message was delivered or is told of")
+            try await publisher.write(.groupSend(id: 1, group: "room", body: [1], GroupSendOptions()))
+            guard case .groupDeliver(let next)? = try await slow.reply() else {
+                Issue.record("nothing came after the gap")
+                return
+            }
+            #expect(next.body == [1])
+        }
+    }
+
+    @Test("a peer that asks and never reads the answers loses its connection")
+    func answersUnread() async throws {
+        var limits = Limits()
+        limits.linkBytes = 100_000
+        try await TemporaryBroker.run(limits) { broker in
+            let asking = try await broker.session(.admin)
+            var asked = 0
+            while try await broker.count("sessions") == 1, asked < 200 {
+                asked += 1
+                for id in RequestID(1)...500 { _ = try await asking.write(.inspect(id, InspectionQuery(.status))) }
+            }
+            try await broker.eventually("sessions", is: 0)
             #expect(try await broker.server.status()["refused"]?["link_overflow"]?.int == 1)
-            #expect(try await quick.settled().isEmpty)
         }
     }
 

@@ -86,6 +86,11 @@ struct TemporaryBroker {
         try #require(try await server.status()[name]?.int)
     }
 
+    /// Messages dropped so far for one reason.
+    func drops(_ reason: String) async throws -> Int64 {
+        try #require(try await server.status()["drops"]?[reason]?.int)
+    }
+
     /// Asks the status until it says so.
     func eventually(_ name: String, is expected: Int64) async throws {
         try await poll("\(name) is \(expected)") { try await count(name) == expected }

@@ -232,7 +232,7 @@ struct LayerEngineTests {
             for channel in ["normal", "n!1"] {
                 let token = engine.newToken()
                 engine.cancel(token)
-                engine.receive(token, from: channel) { result in
+                engine.receive(token, from: channel, hearsGaps: false) { result in
                     if case .failure(let error) = result, error is CancellationError { cancelled += 1 }
                 }
             }

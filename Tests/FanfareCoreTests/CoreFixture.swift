@@ -135,6 +135,14 @@ struct Broker {
         return Said(effects: effects)
     }
 
+    /// More waits for the connection of `session` than may, or enough of it has gone.
+    @discardableResult
+    mutating func setCongested(_ isCongested: Bool, _ session: SessionID) -> Said {
+        var effects = Effects()
+        core.setCongested(isCongested, session, now: now, into: &effects)
+        return Said(effects: effects)
+    }
+
     /// Lets time pass and says what that brought.
     @discardableResult
     mutating func pass(milliseconds: UInt64) -> Said {

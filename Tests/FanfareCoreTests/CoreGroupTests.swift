@@ -101,6 +101,22 @@ struct CoreGroupTests {
         #expect(try broker.rows(.groups).isEmpty)
     }
 
+    @Test("a membership outlives messages that are read and ends at the next one that expires unread")
+    func expiryAfterDelivery() throws {
+        var broker = Broker()
+        let session = try broker.open()
+        broker.add(["jobs"], to: "all", from: session)
+        broker.send("read", to: "jobs", from: session, expiry: 10)
+        #expect(broker.drain("jobs", by: session) == ["read"])
+        broker.pass(milliseconds: 10)
+        #expect(try broker.rows(.groups).map { $0["members"] } == [1])
+        broker.sendToGroup("unread", "all", from: session)
+        broker.pass(milliseconds: 59_999)
+        #expect(try broker.rows(.groups).count == 1)
+        broker.pass(milliseconds: 1)
+        #expect(try broker.rows(.groups).isEmpty)
+    }
+
     @Test("an outcome sums what every owner says and what the queues took")
     func outcome() throws {
         var broker = Broker()

@@ -100,6 +100,47 @@ struct CoreReceiveTests {
         #expect(broker.apply(again, from: reader)[reader].isEmpty)
     }
 
+    @Test("a quiet channel is served in the midst of a flood of a busy one, for one session that reads both")
+    func quietBesideBusy() throws {
+        var broker = Broker()
+        let reader = try broker.open()
+        let sender = try broker.open { $0.capacity = 1_000 }
+        broker.apply(.receive(id: 1, channel: "busy", count: 65_535), from: reader)
+        broker.apply(.receive(id: 2, channel: "quiet", count: 1), from: reader)
+        for number in 1...500 { broker.send("\(number)", to: "busy", from: sender, id: nil) }
+        #expect(broker.send("now", to: "quiet", from: sender).handOuts(to: reader).map(\.text) == ["now"])
+        #expect(broker.send("501", to: "busy", from: sender).handOuts(to: reader).map(\.text) == ["501"])
+        // The other way round: what waits in the busy channel does not stand before what waits in the quiet one.
+        broker.apply(.cancel(id: 3, target: 1), from: reader)
+        for number in 1...500 { broker.send("\(number)", to: "busy", from: sender, id: nil) }
+        broker.send("later", to: "quiet", from: sender)
+        #expect(broker.drain("quiet", by: reader, count: 1) == ["later"])
+        #expect(broker.drain("busy", by: reader).count == 500)
+    }
+
+    @Test("what is given back must fit the byte bounds; without id it falls silently and is counted")
+    func giveBackBytes() throws {
+        var broker = Broker {
+            $0.channelBytes = 10
+            $0.bodyBytes = 8
+        }
+        let reader = try broker.open()
+        broker.send("12345678", to: "jobs", from: reader)
+        let said = broker.apply(.receive(id: 2, channel: "jobs", count: 1), from: reader)
+        let first = try #require(said.handOuts(to: reader).first)
+        broker.send("123", to: "jobs", from: reader)
+        var given = GivenBack(body: first.body, order: first.order, deadline: first.deadline)
+        let refused = broker.apply(.giveBack(id: 3, channel: "jobs", given), from: reader)
+        #expect(refused.refusal(of: reader) == .channelFull)
+        #expect(broker.apply(.giveBack(id: nil, channel: "jobs", given), from: reader)[reader].isEmpty)
+        #expect(broker.core.counters[drop: .full] == 2)
+        given.body.append(0)
+        let tooLarge = broker.apply(.giveBack(id: 4, channel: "jobs", given), from: reader)
+        #expect(tooLarge.refusal(of: reader) == .messageTooLarge)
+        #expect(broker.core.counters[drop: .tooLarge] == 1)
+        #expect(broker.drain("jobs", by: reader) == ["123"])
+    }
+
     @Test("a reply channel that was read leaves nothing behind")
     func idleChannels() throws {
         var broker = Broker()

@@ -14,6 +14,7 @@ struct Oracle {
 
     struct Session {
         let id: SessionID
+        let name: String
         let namespace: String
         let node: String?
         let role: Role
@@ -21,6 +22,10 @@ struct Oracle {
         /// The token of the latest `FLUSHED` while it is unanswered: reports are about what no longer exists. Answers
         /// come in the order of the stream, so the latest one speaks for all.
         var unansweredFlush: UInt64?
+        /// Whether more waits for its connection than may.
+        var isCongested = false
+        /// Group messages its members missed while it was.
+        var missed: UInt64 = 0
     }
 
     struct Message {
@@ -48,6 +53,8 @@ struct Oracle {
         var pushed: [Int] = []
         /// Group messages the owner says wait in its buffer.
         var held: UInt64 = 0
+        /// What the owner missed and was not told of yet, reasons in order of their first miss.
+        var missed: [(reason: DropReason, count: UInt64)] = []
 
         /// Saturating: an owner may report any `held`.
         var unread: UInt64 {
@@ -112,6 +119,7 @@ struct Oracle {
     var owners: [Owners] = []
     var collections: [Collection] = []
     var drops = [UInt64](repeating: 0, count: DropReason.allCases.count + 1)
+    var losses: [Loss: Losses] = [:]
     var lastSession: UInt64 = 0
     var lastOrder: UInt64 = 0
     var lastToken: UInt64 = 0
@@ -141,9 +149,9 @@ struct Oracle {
         for index in channels.indices {
             let expired = channels[index].queue.count { $0.deadline <= moment }
             guard expired > 0 else { continue }
-            count(.expired, UInt64(expired))
-            channels[index].queue.removeAll { $0.deadline <= moment }
             let address = channels[index].address
+            drop(UInt64(expired), .expired, of: address)
+            channels[index].queue.removeAll { $0.deadline <= moment }
             memberships.removeAll { $0.channelAddress == address }
         }
         for membership in memberships {
@@ -176,6 +184,7 @@ struct Oracle {
         lastSession += 1
         let session = Session(
             id: SessionID(lastSession),
+            name: hello.name,
             namespace: hello.namespace,
             node: hello.node,
             role: hello.role,
@@ -231,7 +240,9 @@ struct Oracle {
     mutating func end(_ id: SessionID) {
         guard let session = session(id) else { return }
         for index in channels.indices { channels[index].receives.removeAll { $0.session == id } }
-        for channel in channels where owns(session, channel) { count(.ownerGone, UInt64(channel.pushed.count)) }
+        for channel in channels where owns(session, channel) {
+            drop(UInt64(channel.pushed.count), .ownerGone, of: channel.address)
+        }
         channels = channels.filter { !owns(session, $0) }
         if let node = session.node {
             memberships.removeAll { $0.group.namespace == session.namespace && $0.node == node }
@@ -285,16 +296,12 @@ struct Oracle {
         if let id { say(.ack(id), to: session) }
     }
 
-    mutating func count(_ reason: DropReason, _ messages: UInt64) {
-        drops[Int(reason.rawValue)] &+= messages
-    }
-
     /// Forgets channels nobody needs and brings the lists of owners up to date.
     mutating func tidy() {
         let members = Set(memberships.map(\.channelAddress))
         channels.removeAll {
             $0.queue.isEmpty && $0.receives.isEmpty && !$0.isDeclared && $0.pushed.isEmpty && $0.held == 0
-                && !members.contains($0.address)
+                && $0.missed.isEmpty && !members.contains($0.address)
         }
         var current: [Address: [SessionID]] = [:]
         for membership in memberships {

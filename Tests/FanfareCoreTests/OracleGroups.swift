@@ -109,7 +109,7 @@ extension Oracle {
     ) throws(Failure) {
         try requireGroup(group)
         guard body.count <= limits.bodyBytes else {
-            count(.tooLarge, 1)
+            drop(1, .tooLarge, ofGroup: Address(namespace: session.namespace, name: group))
             throw Failure(.messageTooLarge, "")
         }
         let address = Address(namespace: session.namespace, name: group)
@@ -118,7 +118,7 @@ extension Oracle {
         let deadline = now.advanced(by: min(options.expiry ?? session.policy.expiry, limits.expiryMaximum))
         guard deadline > now else {
             // Each member misses it.
-            count(.expired, UInt64(members.count))
+            drop(UInt64(members.count), .expired, ofGroup: address)
             if wantsOutcome {
                 let total = UInt64(members.count)
                 say(.result(id!, Self.outcome(total, 0, total, isPartial: false)), to: session.id)
@@ -127,7 +127,8 @@ extension Oracle {
             }
             return
         }
-        let owners = owners.first { $0.group == address }?.sessions ?? []
+        let everyOwner = owners.first { $0.group == address }?.sessions ?? []
+        let owners = everyOwner.filter { !self.session($0)!.isCongested }
         if wantsOutcome, !owners.isEmpty, collections.count >= limits.collections {
             throw Failure(.limitReached, "")
         }
@@ -137,12 +138,11 @@ extension Oracle {
         for owner in owners { say(.groupDeliver(delivery), to: owner) }
         if !owners.isEmpty { said.fanOuts.append(owners) }
         var accepted: UInt64 = 0
-        var dropped: UInt64 = 0
+        var dropped = miss(members, of: address)
         for member in members where owner(of: member) == nil {
-            if enqueue(body, in: member.channelAddress, until: deadline, under: session.policy) {
+            if enqueue(body, in: member.channelAddress, until: deadline, under: session.policy) == .there {
                 accepted += 1
             } else {
-                count(.full, 1)
                 dropped += 1
             }
         }
@@ -160,6 +160,18 @@ extension Oracle {
         collect(collection)
     }
 
+    /// Counts the members of owners that do not read: they miss the message, and their owners will hear how many.
+    private mutating func miss(_ members: [Membership], of group: Address) -> UInt64 {
+        var missed: UInt64 = 0
+        for index in sessions.indices where sessions[index].isCongested {
+            let own = UInt64(members.count { owner(of: $0)?.id == sessions[index].id })
+            sessions[index].missed += own
+            drop(own, .linkOverflow, ofGroup: group, by: sessions[index])
+            missed += own
+        }
+        return missed
+    }
+
     private mutating func nextToken() -> UInt64 {
         lastToken += 1
         return lastToken
@@ -171,10 +183,12 @@ extension Oracle {
         let asked = sessions.filter { $0.namespace == session.namespace && $0.node != nil }
         guard asked.isEmpty || collections.count < limits.collections else { throw Failure(.limitReached, "") }
         for index in channels.indices where channels[index].address.namespace == session.namespace {
-            count(.flushed, UInt64(channels[index].queue.count + channels[index].pushed.count))
+            let waiting = channels[index].queue.count + channels[index].pushed.count
+            drop(UInt64(waiting), .flushed, of: channels[index].address)
             channels[index].queue = []
             channels[index].pushed = []
             channels[index].held = 0
+            channels[index].missed = []
         }
         memberships.removeAll { $0.group.namespace == session.namespace }
         let token = nextToken()
@@ -219,7 +233,7 @@ extension Oracle {
         if collections[index].owed.isEmpty { settle(collections.remove(at: index), isPartial: false) }
     }
 
-    private static func sum(_ left: UInt64, _ right: UInt64) -> UInt64 {
+    static func sum(_ left: UInt64, _ right: UInt64) -> UInt64 {
         let (sum, overflows) = left.addingReportingOverflow(right)
         return overflows ? .max : sum
     }

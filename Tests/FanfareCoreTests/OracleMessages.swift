@@ -23,7 +23,7 @@ extension Oracle {
             end(session.id)
             said.closed.append(session.id)
         case .send(let id, let channel, let body, let options):
-            try send(body, to: channel, expiry: options.expiry, by: session)
+            try send(body, to: channel, expiry: options.expiry, isAnswered: id != nil, by: session)
             acknowledge(id, to: session.id)
         case .receive(let id, let channel, let count):
             try receive(id, channel, count, by: session)
@@ -90,68 +90,68 @@ extension Oracle {
         _ body: Body,
         to channel: String,
         expiry: Milliseconds?,
+        isAnswered: Bool,
         by session: Session
     ) throws(Failure) {
         try requireChannel(channel)
+        let address = Address(namespace: session.namespace, name: channel)
         guard body.count <= limits.bodyBytes else {
-            count(.tooLarge, 1)
+            drop(1, .tooLarge, of: address)
             throw Failure(.messageTooLarge, "")
         }
         let deadline = now.advanced(by: min(expiry ?? session.policy.expiry, limits.expiryMaximum))
-        guard deadline > now else { return count(.expired, 1) }
-        let address = Address(namespace: session.namespace, name: channel)
+        guard deadline > now else { return drop(1, .expired, of: address) }
         try requireRow(address)
         if let owner = owner(of: channel, in: session.namespace) {
-            guard hasRoom(for: body, in: address, of: owner) else {
-                count(.full, 1)
-                throw Failure(.channelFull, "")
-            }
-            channels[row(of: address)].pushed.append(body.count)
-            let remaining = now.milliseconds(until: deadline)
-            say(.deliver(channel: channel, body: body, remaining: remaining), to: owner.id)
-        } else {
-            guard enqueue(body, in: address, until: deadline, under: session.policy) else {
-                count(.full, 1)
-                throw Failure(.channelFull, "")
-            }
+            try offer(body, in: address, of: owner, until: deadline, isAnswered: isAnswered)
+        } else if enqueue(body, in: address, until: deadline, under: session.policy) == .refused {
+            throw Failure(.channelFull, "")
         }
     }
 
-    /// Whether the owner of a process channel has room for one more pushed message.
-    private func hasRoom(for body: Body, in address: Address, of owner: Session) -> Bool {
-        let channel = channels.first { $0.address == address }
-        var unread = channel?.unread ?? 0
-        if owner.policy.capacityScope == .process {
-            unread = channels.filter { owns(owner, $0) }.map(\.unread).reduce(0) { sum, next in
-                let (total, overflows) = sum.addingReportingOverflow(next)
-                return overflows ? .max : total
-            }
-        }
-        let bytes = (channel?.pushed.reduce(0, +) ?? 0) + body.count
-        return unread < UInt64(owner.policy.capacity(of: address.name)) && bytes <= limits.channelBytes
+    /// What became of a message for a channel nobody owns.
+    enum Fate {
+        case there
+        /// Fallen by the overflow policy, and the sender need not know.
+        case dropped
+        case refused
     }
 
-    /// Hands a message to the longest-waiting receive, or queues it; false when the queue is full.
+    /// Hands a message to the longest-waiting receive, or queues it, or does what the sender's overflow policy says.
     mutating func enqueue(
         _ body: Body,
         in address: Address,
         until deadline: Instant,
         under policy: Policy
-    ) -> Bool {
-        let channel = channels.first { $0.address == address }
-        if channel?.receives.isEmpty ?? true {
-            let queue = channel?.queue ?? []
-            let bytes = queue.map(\.body.count).reduce(0, +) + body.count
-            let all = channels.flatMap(\.queue).map(\.body.count).reduce(0, +) + body.count
-            guard queue.count < policy.capacity(of: address.name), bytes <= limits.channelBytes,
-                all <= limits.queuedBytes
-            else { return false }
+    ) -> Fate {
+        while isFull(address, for: body, under: policy) {
+            let overflow = policy.overflow(of: address.name)
+            drop(1, .full, of: address)
+            if overflow == .dropNewest { return .dropped }
+            guard overflow == .dropOldest, let index = index(of: address), !channels[index].queue.isEmpty else {
+                return .refused
+            }
+            channels[index].queue.removeFirst()
         }
         lastOrder += 1
         let message = Message(body: body, order: lastOrder, deadline: deadline)
         let index = row(of: address)
         if !handToReader(message, of: index) { channels[index].queue.append(message) }
-        return true
+        return .there
+    }
+
+    /// Whether one more message would not fit a queue; where a receive waits there is always room.
+    private func isFull(_ address: Address, for body: Body, under policy: Policy) -> Bool {
+        let channel = channels.first { $0.address == address }
+        guard channel?.receives.isEmpty ?? true else { return false }
+        return channel?.queue.count ?? 0 >= policy.capacity(of: address.name) || !hasBytes(for: body, in: address)
+    }
+
+    /// Whether the byte bounds of the channel and of the broker leave room for `body`.
+    private func hasBytes(for body: Body, in address: Address) -> Bool {
+        let here = channels.first { $0.address == address }?.queue.map(\.body.count).reduce(0, +) ?? 0
+        let everywhere = channels.flatMap(\.queue).map(\.body.count).reduce(0, +)
+        return here + body.count <= limits.channelBytes && everywhere + body.count <= limits.queuedBytes
     }
 
     /// Gives `message` to the receive that waits longest, if one waits.
@@ -204,60 +204,22 @@ extension Oracle {
     private mutating func giveBack(_ given: GivenBack, to channel: String, by session: Session) throws(Failure) {
         try requireChannel(channel)
         guard Names.node(of: channel) == nil else { throw Failure(.badRequest, "") }
-        let deadline = min(given.deadline, now.advanced(by: limits.expiryMaximum))
-        guard deadline > now else { return count(.expired, 1) }
         let address = Address(namespace: session.namespace, name: channel)
+        guard given.body.count <= limits.bodyBytes else {
+            drop(1, .tooLarge, of: address)
+            throw Failure(.messageTooLarge, "")
+        }
+        let deadline = min(given.deadline, now.advanced(by: limits.expiryMaximum))
+        guard deadline > now else { return drop(1, .expired, of: address) }
         try requireRow(address)
         let index = row(of: address)
         let message = Message(body: given.body, order: min(given.order, lastOrder), deadline: deadline)
         if handToReader(message, of: index) { return }
+        guard hasBytes(for: given.body, in: address) else {
+            drop(1, .full, of: address)
+            throw Failure(.channelFull, "")
+        }
         let place = channels[index].queue.firstIndex { $0.order > message.order } ?? channels[index].queue.count
         channels[index].queue.insert(message, at: place)
-    }
-
-    // MARK: What owners say
-
-    private mutating func accept(_ report: Report, by session: Session) {
-        guard session.unansweredFlush == nil else { return }
-        for entry in report.taken {
-            let address = Address(namespace: session.namespace, name: entry.channel)
-            guard let index = index(of: address), owns(session, channels[index]) else { continue }
-            let taken = min(entry.taken, UInt64(channels[index].pushed.count))
-            channels[index].pushed.removeFirst(Int(taken))
-            // More than any capacity is as full as full can be.
-            channels[index].held = min(entry.held, UInt64(limits.capacityMaximum))
-            tidy()
-        }
-        for entry in report.dropped {
-            guard Names.isChannel(entry.channel, limits) else { continue }
-            guard owner(of: entry.channel, in: session.namespace)?.id == session.id else { continue }
-            count(entry.reason, entry.count)
-        }
-    }
-
-    private func requireOwned(_ names: [String], by session: Session) throws(Failure) {
-        for name in names {
-            try requireChannel(name)
-            guard owner(of: name, in: session.namespace)?.id == session.id else { throw Failure(.notOwner, "") }
-        }
-    }
-
-    private mutating func declare(_ names: [String], by session: Session) throws(Failure) {
-        try requireOwned(names, by: session)
-        let addresses = names.map { Address(namespace: session.namespace, name: $0) }
-        let missing = Set(addresses.filter { index(of: $0) == nil })
-        guard channels.count + missing.count <= limits.channels else { throw Failure(.limitReached, "") }
-        for address in addresses { channels[row(of: address)].isDeclared = true }
-    }
-
-    private mutating func closeChannels(_ names: [String], by session: Session) throws(Failure) {
-        try requireOwned(names, by: session)
-        for name in names {
-            let address = Address(namespace: session.namespace, name: name)
-            memberships.removeAll { $0.channelAddress == address }
-            guard let index = index(of: address) else { continue }
-            count(.ownerGone, UInt64(channels[index].pushed.count))
-            channels.remove(at: index)
-        }
     }
 }

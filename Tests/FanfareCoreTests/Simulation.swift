@@ -13,6 +13,8 @@ struct Simulation {
         case apply(Request, from: SessionID)
         /// The link is gone, without a goodbye.
         case close(SessionID)
+        /// More waits for its connection than may, or enough of it has gone.
+        case congestion(SessionID, Bool)
         /// Only time passes.
         case pass
     }
@@ -118,6 +120,9 @@ struct Simulation {
         case (.close(let session), _):
             oracle.close(session, now: now)
             core.close(session, now: now, into: &effects)
+        case (.congestion(let session, let isCongested), _):
+            oracle.setCongested(isCongested, session, now: now)
+            core.setCongested(isCongested, session, now: now, into: &effects)
         default:
             oracle.advance(to: now)
             core.advance(to: now, into: &effects)

@@ -147,15 +147,35 @@ extension Simulation {
         if step % 32 == 0 { try compareInspections(event) }
     }
 
-    private func compareInspections(_ event: Event) throws(Difference) {
+    private mutating func compareInspections(_ event: Event) throws(Difference) {
         try compare(.groups, nil, oracle.groupRows, event)
         try compare(.channels, nil, oracle.channelRows, event)
         for group in Set(oracle.memberships.map(\.group)) {
             try compare(.group, group, oracle.memberRows(of: group), event)
         }
+        try compare(.drops, nil, oracle.dropRows, event)
+        let ages = try inspected(.drops).compactMap { $0["age_milliseconds"]?.int }
+        guard ages == ages.sorted() else { throw difference("drops are not shown newest first: \(ages)", event) }
+        try compareNews(event)
         for row in try inspected(.channels) {
             if let complaint = properties.checkDepth(row) { throw difference(complaint, event) }
         }
+    }
+
+    /// What is new for the warnings of the log, and new no more once it was asked for.
+    private mutating func compareNews(_ event: Event) throws(Difference) {
+        let (news, further) = core.takeDropNews(most: 1_000)
+        var actual: [Oracle.Loss: UInt64] = [:]
+        for drop in news {
+            let address = Oracle.Address(namespace: drop.namespace, name: drop.name)
+            let worker = drop.worker.isEmpty ? nil : drop.worker
+            actual[Oracle.Loss(kind: drop.kind, address: address, worker: worker, reason: drop.reason)] = drop.count
+        }
+        let expected = oracle.losses.mapValues(\.news).filter { $0.value > 0 }
+        guard news.count == actual.count, further == 0, actual == expected else {
+            throw difference("news of drops: \(actual), expected \(expected)", event)
+        }
+        for loss in expected.keys { oracle.losses[loss]?.news = 0 }
     }
 
     private func compare(

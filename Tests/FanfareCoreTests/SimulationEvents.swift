@@ -4,7 +4,7 @@ import FanfareModel
 extension Simulation {
     enum Kind: Int, CaseIterable {
         case open, close, goodbye, ping, send, flood, receive, cancel, giveBack, report, openChannels, closeChannels
-        case groupAdd, groupDiscard, groupSend, outcome, flush, odd, late, idle
+        case groupAdd, groupDiscard, groupSend, outcome, flush, odd, late, idle, congestion
 
         /// How often the kind comes up when the seed neither favours nor disables it.
         var weight: Int {
@@ -16,7 +16,7 @@ extension Simulation {
             case .open, .idle: 6
             case .groupDiscard: 5
             case .cancel: 4
-            case .openChannels, .closeChannels: 3
+            case .openChannels, .closeChannels, .congestion: 3
             case .close, .flood: 2
             case .goodbye, .ping, .flush, .odd, .late: 1
             }
@@ -61,6 +61,9 @@ extension Simulation {
         case .open: return oracle.sessions.count < 8 || random.chance(5) ? .open(hello()) : .pass
         case .close: return .close(random.chance(90) || ended.isEmpty ? session.id : random.pick(ended))
         case .idle: return .pass
+        case .congestion:
+            let id = random.chance(95) || ended.isEmpty ? session.id : random.pick(ended)
+            return .congestion(id, random.chance(90) ? !session.isCongested : session.isCongested)
         case .flood: return flood(session)
         case .giveBack:
             // Several at once, in any order: what a reader that goes away does with its buffer.
@@ -97,7 +100,8 @@ extension Simulation {
 
     private mutating func hello() -> Hello {
         let roles: [Role] = [.worker, .worker, .worker, .worker, .worker, .worker, .admin, .publish, .inspect]
-        var hello = Hello(client: "simulation/1", name: "s", role: random.pick(roles), policy: policy())
+        let name = random.pick(["first", "second", "third"])
+        var hello = Hello(client: "simulation/1", name: name, role: random.pick(roles), policy: policy())
         hello.namespace = random.pick(["default", "default", "default", "b"])
         if random.chance(75) { hello.node = random.pick(Self.nodes) }
         guard random.chance(4) else { return hello }
@@ -117,6 +121,10 @@ extension Simulation {
         for _ in 0..<random.pick([0, 0, 0, 1, 2, 3]) {
             let pattern = Glob(random.pick(["*", "c*", "c[0-1]", "c[!0]", "*!a", "n1!*", "p.*", "?1", "nothing"]))
             policy.channelCapacity.append(.init(pattern: pattern, capacity: random.pick([0, 1, 2, 4, 1_000_000_000])))
+        }
+        for _ in 0..<random.pick([0, 0, 1, 1, 2, 3]) {
+            let pattern = Glob(random.pick(["*", "c*", "c[0-1]", "*!a", "n1!*", "?2!*", "p.*", "nothing"]))
+            policy.overflow.append(.init(pattern: pattern, overflow: random.pick(Overflow.allCases)))
         }
         if random.chance(30) { policy.capacityScope = .process }
         policy.expiry = Milliseconds(random.pick([1, 5, 50, 1_000, 60_000, 60_000, .max]))
@@ -252,6 +260,7 @@ extension Simulation {
         let (_, channel, handOut) = random.chance(90) ? handedOut.remove(at: index) : handedOut[index]
         var message = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
         if random.chance(2) { message.order = random.pick([0, .max]) }
+        if random.chance(1) { message.body += [UInt8](repeating: 0, count: limits.bodyBytes) }
         if random.chance(2) { message.deadline = Instant(nanoseconds: random.pick([0, .max])) }
         let name = random.chance(97) ? channel.name : random.pick(["n1!a", "n2!b", "c 0", ""])
         return .giveBack(id: optionalID(), channel: name, message)

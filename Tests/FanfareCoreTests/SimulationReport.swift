@@ -10,15 +10,18 @@ extension Simulation {
                 + "client '\(hello.client)', name '\(hello.name)', \(brief(hello.policy))"
         case .apply(let request, let session): "\(session.value) -> \(brief(request))"
         case .close(let session): "close \(session.value)"
+        case .congestion(let session, let isCongested):
+            "\(session.value) \(isCongested ? "does not read" : "reads again")"
         case .pass: "time passes"
         }
     }
 
     private func brief(_ policy: Policy) -> String {
         let patterns = policy.channelCapacity.map { "\($0.pattern.pattern)=\($0.capacity)" }.joined(separator: ",")
+        let overflow = policy.overflow.map { "\($0.pattern.pattern)=\($0.overflow)" }.joined(separator: ",")
         let literal = policy.groupExpiryIsLiteral ? " literal" : ""
         return "capacity \(policy.capacity) [\(patterns)] by \(policy.capacityScope), "
-            + "expiry \(policy.expiry.value), group expiry \(policy.groupExpiry.value)\(literal)"
+            + "overflow [\(overflow)], expiry \(policy.expiry.value), group expiry \(policy.groupExpiry.value)\(literal)"
     }
 
     private func brief(_ request: Request) -> String {

@@ -46,6 +46,8 @@ struct SimulationTests {
         var seeds = 0
         var offset = batch
         while end.map({ ContinuousClock.now < $0 }) ?? (offset < Settings.seeds) {
+            // What a crash leaves behind: the history it happened in.
+            if end != nil { Settings.trace("simulation batch \(batch): seed \(Settings.firstSeed &+ offset)") }
             var simulation = Simulation(
                 seed: Settings.firstSeed &+ offset,
                 auditInterval: Settings.auditInterval,

@@ -85,10 +85,13 @@ enum MeaningOfFrames {
                     "deadline": .count(message.deadline.nanoseconds), "remaining": of(message.remaining),
                 ]
             )
-        case .gap(let name, let count, let reason):
+        case .gap(let gap):
             return frame(
                 .gap,
-                ["name": name.map { .string($0) }, "count": .count(count), "reason": .count(reason.rawValue)]
+                [
+                    "name": gap.name.map { .string($0) }, "count": .count(gap.count),
+                    "reason": .count(gap.reason.rawValue), "options": gap.isClosed ? ["closed": true] : .none,
+                ]
             )
         case .groupDeliver(let delivery): return groupDelivery(delivery)
         case .members(let group, let added, let removed):
@@ -134,8 +137,12 @@ enum MeaningOfFrames {
         let patterns = policy.channelCapacity.map {
             MessageValue.array([.string($0.pattern.pattern), .count($0.capacity)])
         }
+        let overflow = policy.overflow.map {
+            MessageValue.array([.string($0.pattern.pattern), .string($0.overflow.rawValue)])
+        }
         return .map(
             present([
+                "overflow": overflow.isEmpty ? .none : .array(overflow),
                 "capacity": .count(policy.capacity), "channel_capacity": patterns.isEmpty ? .none : .array(patterns),
                 "capacity_scope": .string(policy.capacityScope.rawValue), "expiry_milliseconds": of(policy.expiry),
                 "group_expiry_milliseconds": of(policy.groupExpiry),

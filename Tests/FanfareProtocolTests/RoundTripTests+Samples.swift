@@ -8,6 +8,7 @@ extension RoundTripTests {
     private static var policy: Policy {
         var policy = Policy(Limits())
         policy.capacity = 1_000_000
+        policy.overflow = Overflow.allCases.map { Policy.ChannelOverflow(pattern: Glob("\($0)*"), overflow: $0) }
         policy.channelCapacity = [Policy.ChannelCapacity(pattern: Glob("a[!x-z]*"), capacity: 1)]
         policy.capacityScope = .process
         policy.expiry = Milliseconds(0)
@@ -131,8 +132,9 @@ extension RoundTripTests {
                     remaining: Milliseconds(largest)
                 )
             ),
-            .gap(name: nil, count: largest, reason: .ownerGone),
-            .gap(name: "c", count: 1, reason: .full),
+            .gap(Gap(name: nil, count: largest, reason: .ownerGone)),
+            .gap(Gap(name: "c", count: 1, reason: .full)),
+            .gap(Gap(name: "c", count: 1, reason: .full, isClosed: true)),
             .groupDeliver(plainDelivery),
             .groupDeliver(delivery),
             .members(group: "g", added: [], removed: []),

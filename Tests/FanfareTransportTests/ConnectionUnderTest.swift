@@ -11,6 +11,7 @@ final class Recorder: FrameReceiver {
         case opened
         case frame([UInt8])
         case burst
+        case drained
         case failed(StreamFailure)
         case closed
     }
@@ -32,6 +33,10 @@ final class Recorder: FrameReceiver {
 
     func connectionFinishedBurst(_ connection: FrameConnection) {
         events.append(.burst)
+    }
+
+    func connectionDrained(_ connection: FrameConnection) {
+        events.append(.drained)
     }
 
     func connection(_ connection: FrameConnection, failed failure: StreamFailure) {
