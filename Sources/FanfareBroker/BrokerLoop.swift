@@ -95,7 +95,9 @@ final class BrokerLoop {
         }
         strangers.removeValue(forKey: ObjectIdentifier(peer))
         peers[session] = peer
+        if hello.capabilities.contains(Protocol.clockCapability) { peer.clockToldAt = .uptimeNanoseconds(0) }
         run()
+        tellClock(to: peer)
         logger.debug(
             "session opened",
             metadata: ["session": "\(session.value)", "name": "\(hello.name)", "client": "\(hello.client)"]
@@ -161,16 +163,33 @@ final class BrokerLoop {
     }
 
     func write(_ reply: Reply, to peer: Peer) {
-        if case .error(_, let failure) = reply { count(refused: failure.code) }
+        switch reply {
+        case .error(_, let failure): count(refused: failure.code)
+        case .deliver, .handOut: tellClock(to: peer)
+        default: break
+        }
         peer.connection?.write(reply)
         checkLink(of: peer)
     }
+
+    /// Tells the broker's clock ahead of messages, if it was not told a moment ago: the time they spend on the link
+    /// counts against their life.
+    private func tellClock(to peer: Peer) {
+        guard let told = peer.clockToldAt else { return }
+        let now = loop.now
+        guard now - told >= Self.clockInterval else { return }
+        peer.clockToldAt = now
+        peer.connection?.write(Reply.clock(Milliseconds(now.uptimeNanoseconds / 1_000_000)))
+    }
+
+    private static let clockInterval = TimeAmount.milliseconds(50)
 
     private func fanOut(_ reply: Reply, to sessions: ArraySlice<SessionID>) {
         fanOutFrame.append(reply)
         fanOutFrame.withUnsafeBytes { frame in
             for session in sessions {
                 guard let peer = peers[session] else { continue }
+                tellClock(to: peer)
                 peer.connection?.write(encoded: frame)
                 checkLink(of: peer)
             }

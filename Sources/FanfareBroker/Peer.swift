@@ -14,6 +14,8 @@ final class Peer: FrameReceiver {
     var isPinged = false
     /// Whether more waits for the connection than may; the core pushes it nothing then.
     var isCongested = false
+    /// When it was last told the broker's clock, if it wants to know.
+    var clockToldAt: NIODeadline?
     /// Requests the resilience mode holds back, in order.
     var held: [Request] = []
     private let broker: BrokerLoop

@@ -190,6 +190,15 @@ final class LayerEngine: LayerDelegate {
             session.post(.giveBack(id: nil, channel: channel, back))
             return
         }
+        guard handOut.remaining.value > 0 else {
+            // It expired on the way: the broker counts it as such when it comes back, and the wait goes on.
+            let back = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
+            session.post(.giveBack(id: nil, channel: channel, back))
+            waiters[id] = waiter
+            received[id] = channel
+            session.post(.receive(id: id, channel: channel, count: 1))
+            return
+        }
         waiter.resume(.success(.body(handOut.body)))
     }
 

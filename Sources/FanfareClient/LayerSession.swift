@@ -52,6 +52,7 @@ package final class LayerSession {
     /// What the broker said before it closed: a better reason than that it closed.
     private var lastWord: Failure?
     private var backoff = Backoff()
+    private var linkAge = LinkAge()
     private var isStopped = false
 
     /// A session over the network.
@@ -139,7 +140,10 @@ package final class LayerSession {
         guard !isStopped else { return link.close() }
         self.link = link
         lastWord = nil
-        link.write(.hello(configuration.hello))
+        linkAge = LinkAge()
+        var hello = configuration.hello
+        hello.capabilities = [Protocol.clockCapability]
+        link.write(.hello(hello))
     }
 
     func linkReceived(_ reply: Reply) {
@@ -158,7 +162,24 @@ package final class LayerSession {
         case .error(let id, let failure): refused(id, failure)
         case .ping(let id): link?.write(.pong(id))
         case .pong(let id): answer(id, .success(.null))
-        default: delegate?.layerDidReceive(reply)
+        case .clock(let time): linkAge.hear(time, at: loop.now)
+        default: delegate?.layerDidReceive(aged(reply))
+        }
+    }
+
+    /// A message with the time it spent on the link taken off its life.
+    private func aged(_ reply: Reply) -> Reply {
+        guard linkAge.milliseconds > 0 else { return reply }
+        switch reply {
+        case .deliver(let channel, let body, let remaining):
+            return .deliver(channel: channel, body: body, remaining: linkAge.left(of: remaining))
+        case .groupDeliver(var delivery):
+            delivery.remaining = linkAge.left(of: delivery.remaining)
+            return .groupDeliver(delivery)
+        case .handOut(let id, var handOut):
+            handOut.remaining = linkAge.left(of: handOut.remaining)
+            return .handOut(id, handOut)
+        default: return reply
         }
     }
 

@@ -3,6 +3,8 @@ package enum Reply: Sendable, Equatable {
     case welcome(Welcome)
     case ping(RequestID)
     case pong(RequestID)
+    /// The broker's clock when what follows was written; only for clients that say they understand it.
+    case clock(Milliseconds)
     case ack(RequestID)
     case error(RequestID?, Failure)
     case result(RequestID, MessageValue)

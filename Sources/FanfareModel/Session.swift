@@ -126,6 +126,8 @@ package struct Hello: Sendable, Equatable {
     /// Facts for listings: `pid`, `host`, `listen`.
     package var attributes: [String: String] = [:]
     package var token: String?
+    /// What the client understands beyond the core of version 1: `clock`.
+    package var capabilities: [String] = []
 
     package init(
         protocolVersion: Int = Protocol.version,
@@ -177,6 +179,8 @@ package struct Welcome: Sendable, Equatable {
 package enum Protocol {
     package static let version = 1
     package static let namespaceDefault = "default"
+    /// A client that understands `CLOCK` says so in its hello.
+    package static let clockCapability = "clock"
     /// What this build offers beyond the core of version 1; see `proto/PROTOCOL.md`, section 3.
-    package static let capabilities = ["inspect", "tail", "outcome", "overflow"]
+    package static let capabilities = ["inspect", "tail", "outcome", "overflow", clockCapability]
 }

@@ -28,10 +28,11 @@ extension FrameReader {
                 try map.optional("attributes") { (object) throws(Mismatch) in try Wire.attributes(object, limits) }
                 ?? [:]
             hello.token = try map.optional("token", Wire.string)
-            // Capabilities this build does not know are skipped, and it has no use yet for those it knows.
-            _ = try map.optional("capabilities") { (object) throws(Mismatch) in
+            // Those this build does not know are nobody's business.
+            let capabilities = try map.optional("capabilities") { (object) throws(Mismatch) in
                 try Wire.list(object, of: Wire.string)
             }
+            hello.capabilities = (capabilities ?? []).filter { $0 == Protocol.clockCapability }
             return hello
         }
     }

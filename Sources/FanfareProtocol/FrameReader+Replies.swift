@@ -8,6 +8,7 @@ extension FrameReader {
         case .welcome: return [.welcome(try welcome(fields))]
         case .ping: return [.ping(try fields.requiredID())]
         case .pong: return [.pong(try fields.requiredID())]
+        case .clock: return [.clock(try fields.required(1, "milliseconds", Wire.milliseconds))]
         case .ack: return try acknowledgements(fields)
         case .error: return [try error(&fields)]
         case .result: return [.result(try fields.requiredID(), try fields.required(2, "value", Wire.value))]

@@ -37,7 +37,8 @@ extension FrameReader {
         case .inspect: return .inspect(try fields.requiredID(), try inspection(fields))
         case .tail: return .tail(try fields.requiredID(), try tail(fields))
         case .admin: return try admin(&fields)
-        case .welcome, .goAway, .ack, .error, .result, .deliver, .handOut, .gap, .groupDeliver, .members, .flushed,
+        case .welcome, .clock, .goAway, .ack, .error, .result, .deliver, .handOut, .gap, .groupDeliver, .members,
+            .flushed,
             .tailed:
             throw fields.refusal("only a broker sends this operation", code: .unknownOperation)
         }

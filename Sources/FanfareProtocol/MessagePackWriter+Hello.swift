@@ -6,6 +6,7 @@ extension MessagePackWriter {
         begin(.hello, fields: 1)
         map(
             6 + (hello.node == nil ? 0 : 1) + (hello.attributes.isEmpty ? 0 : 1) + (hello.token == nil ? 0 : 1)
+                + (hello.capabilities.isEmpty ? 0 : 1)
         )
         string("protocol")
         int(hello.protocolVersion)
@@ -30,6 +31,10 @@ extension MessagePackWriter {
         if let token = hello.token {
             string("token")
             string(token)
+        }
+        if !hello.capabilities.isEmpty {
+            string("capabilities")
+            strings(hello.capabilities)
         }
     }
 

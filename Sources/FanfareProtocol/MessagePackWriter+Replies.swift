@@ -7,6 +7,7 @@ extension MessagePackWriter {
         case .welcome(let welcome): self.welcome(welcome)
         case .ping(let id): single(.ping, id)
         case .pong(let id): single(.pong, id)
+        case .clock(let time): single(.clock, time.value)
         case .ack(let id): single(.ack, id)
         case .error(let id, let failure):
             begin(.error, fields: 4)

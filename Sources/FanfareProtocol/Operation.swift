@@ -7,6 +7,7 @@ package enum Operation: UInt8, Sendable, CaseIterable {
     case ping = 2
     case pong = 3
     case goodbye = 4
+    case clock = 5
     case welcome = 64
     case goAway = 100
 
@@ -46,6 +47,7 @@ package enum Operation: UInt8, Sendable, CaseIterable {
         case .ping: "PING"
         case .pong: "PONG"
         case .goodbye: "GOODBYE"
+        case .clock: "CLOCK"
         case .welcome: "WELCOME"
         case .goAway: "GOAWAY"
         case .send: "SEND"

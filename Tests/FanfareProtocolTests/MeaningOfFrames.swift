@@ -85,6 +85,7 @@ enum MeaningOfFrames {
                     "deadline": .count(message.deadline.nanoseconds), "remaining": of(message.remaining),
                 ]
             )
+        case .clock(let time): return frame(.clock, ["milliseconds": of(time)])
         case .gap(let gap):
             return frame(
                 .gap,
@@ -112,6 +113,7 @@ enum MeaningOfFrames {
                 "namespace": .string(hello.namespace), "node": hello.node.map { .string($0) },
                 "policy": policy(hello.policy), "attributes": nonempty(hello.attributes.mapValues { .string($0) }),
                 "token": hello.token.map { .string($0) },
+                "capabilities": hello.capabilities.isEmpty ? .none : names(hello.capabilities),
             ]
         )
     }

@@ -132,6 +132,7 @@ extension RoundTripTests {
                     remaining: Milliseconds(largest)
                 )
             ),
+            .clock(Milliseconds(largest)), .clock(Milliseconds(0)),
             .gap(Gap(name: nil, count: largest, reason: .ownerGone)),
             .gap(Gap(name: "c", count: 1, reason: .full)),
             .gap(Gap(name: "c", count: 1, reason: .full, isClosed: true)),

@@ -1,0 +1,35 @@
+import FanfareModel
+import NIOCore
+
+/// How long what arrives has been on its way: the broker's clock in the stream against this process's own.
+///
+/// The two clocks have nothing in common but their pace. The smallest difference ever seen stands for a link without
+/// delay; whatever is more is the time spent in sockets while this process, or the network, stood still.
+struct LinkAge {
+    private var smallestDifference: Int64?
+    private var lastSample: Int64 = 0
+    /// Milliseconds to take off the life of what comes next.
+    private(set) var milliseconds: UInt64 = 0
+
+    /// Takes note of a `CLOCK`.
+    ///
+    /// - Parameters:
+    ///   - broker: The broker's clock when it wrote.
+    ///   - now: This process's clock.
+    mutating func hear(_ broker: Milliseconds, at now: NIODeadline) {
+        let own = Int64(clamping: now.uptimeNanoseconds / 1_000_000)
+        let difference = own.subtractingReportingOverflow(Int64(clamping: broker.value)).partialValue
+        // Clocks of two machines drift apart by some ten parts in a million; the memory of the smallest follows.
+        let drift = max(0, own - lastSample) / 10_000
+        lastSample = own
+        let smallest = smallestDifference.map { min($0 &+ drift, difference) } ?? difference
+        smallestDifference = smallest
+        let (age, overflows) = difference.subtractingReportingOverflow(smallest)
+        milliseconds = overflows ? .max : UInt64(clamping: age)
+    }
+
+    /// What is left of a life that was `remaining` when it was written.
+    func left(of remaining: Milliseconds) -> Milliseconds {
+        Milliseconds(remaining.value > milliseconds ? remaining.value - milliseconds : 0)
+    }
+}
