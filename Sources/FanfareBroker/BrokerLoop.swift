@@ -79,6 +79,7 @@ final class BrokerLoop {
         leaving.removeValue(forKey: ObjectIdentifier(peer))
         guard let session = peer.session, peers.removeValue(forKey: session) != nil else { return }
         if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
+        release(peer)
         core.close(session, now: now, into: &effects)
         run()
         logger.debug("session ended", metadata: ["session": "\(session.value)"])
@@ -108,7 +109,9 @@ final class BrokerLoop {
     /// Applies a request, unless the resilience mode has other plans with it.
     func received(_ request: Request, from session: SessionID, _ peer: Peer) {
         guard resilience != nil else { return apply(request, from: session) }
-        guard peer.held.isEmpty || peer.held.count >= Resilience.heldMaximum else { return peer.held.append(request) }
+        // Who sends more than may be held back is delayed less; its order stays.
+        if peer.held.count >= Resilience.heldMaximum { release(peer) }
+        guard peer.held.isEmpty else { return peer.held.append(request) }
         switch resilience?.verdict(on: request) ?? .pass {
         case .pass: apply(request, from: session)
         case .drop:

@@ -27,7 +27,7 @@ package struct Resilience: Sendable {
         case disconnect
     }
 
-    /// Requests held back for one connection; what comes beyond them is not held.
+    /// Requests held back for one connection; with one more all of them are let go.
     static let heldMaximum = 10_000
 
     let settings: Settings

@@ -10,11 +10,11 @@ extension LayerEngine {
         guard waiting >= capacity else { return true }
         switch policy.overflow(of: channel) {
         case .dropOldest where (mailboxes[channel]?.unread ?? 0) > 0:
-            loseOldest(of: channel, beyond: (mailboxes[channel]?.unread ?? 1) - 1)
+            loseOldest(1, of: channel)
             return true
         case .disconnect:
-            session.post(.closeChannels(id: nil, [channel]))
-            leaveAll(channel)
+            close(channel) { _ in }
+            discard(channel)
             drop(channel, group, 1, .full)
             missed(Gap(name: channel, count: 1, reason: .full, isClosed: true), by: channel)
         default:
@@ -24,14 +24,44 @@ extension LayerEngine {
         return false
     }
 
-    /// Lets the oldest messages of a channel fall until `most` are left.
-    func loseOldest(of channel: String, beyond most: Int) {
-        var surplus = (mailboxes[channel]?.unread ?? 0) - most
-        guard surplus > 0 else { return }
+    /// Lets the oldest messages of a channel whose policy says so fall until it, or its process, is within its capacity.
+    func loseSurplus(of channel: String) {
+        let policy = session.welcome?.policy ?? policy
+        guard policy.overflow(of: channel) == .dropOldest else { return }
+        let waiting = policy.capacityScope == .process ? unread : mailboxes[channel]?.unread ?? 0
+        loseOldest(waiting - policy.capacity(of: channel), of: channel)
+    }
+
+    private func loseOldest(_ count: Int, of channel: String) {
+        guard count > 0 else { return }
+        var surplus = count
         lose(.full, of: channel) { _ in
             defer { surplus -= 1 }
             return surplus > 0
         }
+    }
+
+    // MARK: Closing
+
+    /// Asks the broker to close a channel, behind the reports that say what was taken. What it still sends to the
+    /// channel until it answers is lost: it counts that as `owner_gone`.
+    func close(_ channel: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
+        closing.insert(channel)
+        call({ .closeChannels(id: $0, [channel]) }) { result in
+            self.closing.remove(channel)
+            done(result)
+        }
+    }
+
+    /// Takes a channel that is closed out of its groups and lets fall what waits in it. The broker has counted the
+    /// messages it knew of; those only this process knew of are counted here.
+    func discard(_ channel: String) {
+        leaveAll(channel)
+        guard let lost = mailboxes[channel]?.lose(.ownerGone, where: { _ in true }) else { return }
+        unread -= lost.count
+        for message in lost where message.isHeld { drop(channel, message.group, 1, .ownerGone) }
+        mailboxes[channel]?.forgetAccount()
+        changed.remove(channel)
     }
 
     /// Puts holes in the place of messages that are lost, and counts them.

@@ -39,6 +39,8 @@ final class LayerEngine: LayerDelegate {
     /// Messages that wait in all mailboxes.
     var unread = 0
     var changed: Set<String> = []
+    /// Channels the broker was asked to close and has not answered for.
+    var closing: Set<String> = []
     var drops: [Report.Dropped] = []
     var pushes: UInt64 = 0
     var isReportScheduled = false
@@ -114,11 +116,10 @@ final class LayerEngine: LayerDelegate {
         default: pushes += 1
         }
         switch push {
+        case .deliver(let channel, _, _) where closing.contains(channel): break
         case .deliver(let channel, let body, let remaining):
             arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil, isHeld: false), for: channel)
-            if let policy = session.welcome?.policy, policy.overflow(of: channel) == .dropOldest {
-                loseOldest(of: channel, beyond: policy.capacity(of: channel))
-            }
+            loseSurplus(of: channel)
         case .gap(let gap): arrive(gap)
         case .groupDeliver(let delivery): arrive(delivery)
         case .handOut(let id, let handOut): arrive(handOut, for: id)
@@ -146,7 +147,7 @@ final class LayerEngine: LayerDelegate {
             for channel in mailboxes.keys { missed(gap, by: channel) }
             return
         }
-        if gap.isClosed { leaveAll(name) }
+        if gap.isClosed { discard(name) }
         missed(gap, by: name)
     }
 
@@ -229,6 +230,7 @@ final class LayerEngine: LayerDelegate {
         if isOwn(channel) {
             waiters[token] = Waiter(channel: channel, hearsGaps: hearsGaps, resume: resume)
             mailboxes[channel, default: Mailbox()].waiters.append(token)
+            if hearsGaps { mailboxes[channel]?.isWatched = true }
             hand(channel)
         } else {
             guard Names.node(of: channel) == nil else { return resume(.failure(ChannelLayerError.notOwner(channel))) }
@@ -264,6 +266,7 @@ final class LayerEngine: LayerDelegate {
 
     /// Gives what stands first in a channel to those who wait longest. What has expired is a hole by then.
     private func hand(_ channel: String) {
+        guard !closing.contains(channel) else { return }
         while let token = mailboxes[channel]?.waiters.first {
             let now = loop.now
             if case .message(let first)? = mailboxes[channel]?.items.first, first.deadline <= now {
@@ -318,6 +321,7 @@ final class LayerEngine: LayerDelegate {
     }
 
     private func join(_ channel: String, _ group: String) {
+        guard !closing.contains(channel) else { return }
         groups[group, default: []].insert(channel)
         mailboxes[channel, default: Mailbox()].groups.insert(group)
     }
@@ -331,17 +335,15 @@ final class LayerEngine: LayerDelegate {
 
     /// Forgets a channel of this process: it leaves all its groups, here and at the broker, with what waits in it.
     func closeChannel(_ channel: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
-        session.call({ .closeChannels(id: $0, [channel]) }) { result in
-            if case .success = result { self.forget(channel) }
+        close(channel) { result in
+            if case .success = result { self.forget(channel) } else { self.hand(channel) }
             done(result)
         }
     }
 
     private func forget(_ channel: String) {
-        leaveAll(channel)
+        discard(channel)
         guard let mailbox = mailboxes.removeValue(forKey: channel) else { return }
-        unread -= mailbox.unread
-        changed.remove(channel)
         for token in mailbox.waiters {
             waiters.removeValue(forKey: token)?.resume(.failure(ChannelLayerError.closed))
         }

@@ -31,9 +31,11 @@ struct Mailbox {
     /// What the broker was told last.
     var reportedHeld: UInt64 = 0
     var groups: Set<String> = []
+    /// Whether somebody reads it who must hear of holes: it is remembered between two reads, until it is closed.
+    var isWatched = false
 
     var needsReport: Bool { taken > 0 || held != reportedHeld }
-    var isIdle: Bool { items.isEmpty && waiters.isEmpty && groups.isEmpty && !needsReport }
+    var isIdle: Bool { items.isEmpty && waiters.isEmpty && groups.isEmpty && !isWatched && !needsReport }
 
     /// When the next message expires.
     var earliestDeadline: NIODeadline? {
@@ -46,15 +48,20 @@ struct Mailbox {
         if message.isHeld { held += 1 }
     }
 
-    /// Notes a hole behind what has arrived; holes for the same reason that follow each other become one.
+    /// Notes a hole behind what has arrived. Between two messages there is one hole for each reason at most, so that
+    /// a channel nobody reads does not gather them without end.
     mutating func append(_ gap: Gap) {
-        if case .gap(var last)? = items.last, last.reason == gap.reason {
-            last.count += gap.count
-            last.isClosed = last.isClosed || gap.isClosed
-            items[items.count - 1] = .gap(last)
-        } else {
-            items.append(.gap(gap))
+        for index in items.indices.reversed() {
+            guard case .gap(var known) = items[index] else { break }
+            // A hole of unknown size, whose count is 0, stays one of its own.
+            guard known.reason == gap.reason, (known.count == 0) == (gap.count == 0) else { continue }
+            let (count, overflows) = known.count.addingReportingOverflow(gap.count)
+            known.count = overflows ? .max : count
+            known.isClosed = known.isClosed || gap.isClosed
+            items[index] = .gap(known)
+            return
         }
+        items.append(.gap(gap))
     }
 
     /// Takes the oldest item.
@@ -104,6 +111,12 @@ struct Mailbox {
             }
         }
         return lost
+    }
+
+    /// The broker has closed its account of this channel.
+    mutating func forgetAccount() {
+        taken = 0
+        reportedHeld = 0
     }
 
     private mutating func settle(_ message: Message) {

@@ -243,8 +243,7 @@ final class WorkerLink: LayerDelegate {
             if let reached {
                 accepted += reached
             } else {
-                dropped += audience.count
-                drop(delivery, audience)
+                dropped += drop(delivery, audience, excluded)
             }
         }
     }
@@ -264,16 +263,19 @@ final class WorkerLink: LayerDelegate {
         return members.count
     }
 
-    private func drop(_ delivery: GroupDelivery, _ audience: Audience) {
+    /// - Returns: The members it was for, all of whom miss it.
+    private func drop(_ delivery: GroupDelivery, _ audience: Audience, _ excluded: Set<String>) -> Int {
+        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
+        guard let member = members.first else { return 0 }
         let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
         count(reason)
-        guard let member = audience.sockets.first else { return }
         reports.dropped(
             channel: member.channelName,
             group: delivery.group,
-            count: UInt64(audience.count),
+            count: UInt64(members.count),
             reason: reason
         )
+        return members.count
     }
 
     private func deliver(_ body: Body, to channel: String, remaining: Milliseconds) {

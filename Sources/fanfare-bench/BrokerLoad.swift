@@ -28,22 +28,19 @@ struct BrokerCommand: AsyncParsableCommand {
             NIOLoopBound(BrokerLoad(self, endpoint, loop: loop), eventLoop: loop)
         }.get()
         try await loop.flatSubmit { load.value.connect() }.get()
-        let (server, own) = (ProcessorTime.nanoseconds(of: pid), ProcessorTime.ofThisProcess)
-        let start = ContinuousClock.now
-        try await loop.submit { load.value.start() }.get()
-        try await Task.sleep(for: .seconds(seconds))
-        try await loop.flatSubmit { load.value.finish() }.get()
-        let elapsed = ContinuousClock.now - start
-        let (serverEnd, ownEnd) = (ProcessorTime.nanoseconds(of: pid), ProcessorTime.ofThisProcess)
-        let totals = try await loop.submit { (load.value.sent, load.value.delivered) }.get()
+        let measurement = try await Measurement.of(
+            pid,
+            seconds: seconds,
+            start: { try await loop.submit { load.value.start() }.get() },
+            finish: { try await loop.flatSubmit { load.value.finish() }.get() }
+        )
+        let (sent, delivered) = try await loop.submit { (load.value.sent, load.value.delivered) }.get()
         let report = Report(
-            sent: totals.0,
-            expected: totals.0 * UInt64(links),
-            delivered: totals.1,
+            sent: sent,
+            expected: sent * UInt64(links),
+            delivered: delivered,
             outOfOrder: 0,
-            seconds: elapsed / .seconds(1),
-            serverNanoseconds: pid.isEmpty ? nil : serverEnd - server,
-            generatorNanoseconds: ownEnd - own
+            measurement
         )
         try report.show(asJSON: json)
         if !report.isWhole { throw ExitCode(1) }

@@ -18,6 +18,33 @@ enum ProcessorTime {
     static var ofThisProcess: UInt64 { nanoseconds(of: ProcessInfo.processInfo.processIdentifier) }
 }
 
+/// What a measured stretch of time cost.
+struct Measurement {
+    var seconds: Double
+    var serverNanoseconds: UInt64?
+    var generatorNanoseconds: UInt64
+
+    /// Lets a load run for `seconds`, then finish, and charges the CPU time of that to the servers and to this process.
+    static func of(
+        _ servers: [Int32],
+        seconds: Double,
+        start: () async throws -> Void,
+        finish: () async throws -> Void
+    ) async throws -> Measurement {
+        let (server, own) = (ProcessorTime.nanoseconds(of: servers), ProcessorTime.ofThisProcess)
+        let begin = ContinuousClock.now
+        try await start()
+        try await Task.sleep(for: .seconds(seconds))
+        try await finish()
+        let elapsed = ContinuousClock.now - begin
+        return Measurement(
+            seconds: elapsed / .seconds(1),
+            serverNanoseconds: servers.isEmpty ? nil : ProcessorTime.nanoseconds(of: servers) - server,
+            generatorNanoseconds: ProcessorTime.ofThisProcess - own
+        )
+    }
+}
+
 /// What a run gave, printed as one table or one JSON object.
 struct Report: Encodable {
     var sent: UInt64
@@ -29,24 +56,16 @@ struct Report: Encodable {
     var serverMicrosecondsPerDelivery: Double?
     var generatorMicrosecondsPerDelivery: Double
 
-    init(
-        sent: UInt64,
-        expected: UInt64,
-        delivered: UInt64,
-        outOfOrder: UInt64,
-        seconds: Double,
-        serverNanoseconds: UInt64?,
-        generatorNanoseconds: UInt64
-    ) {
+    init(sent: UInt64, expected: UInt64, delivered: UInt64, outOfOrder: UInt64, _ measurement: Measurement) {
         self.sent = sent
         self.expected = expected
         self.delivered = delivered
         self.outOfOrder = outOfOrder
-        self.seconds = seconds
+        seconds = measurement.seconds
         deliveriesPerSecond = Double(delivered) / max(seconds, 1e-9)
         let deliveries = Double(max(delivered, 1))
-        serverMicrosecondsPerDelivery = serverNanoseconds.map { Double($0) / 1_000 / deliveries }
-        generatorMicrosecondsPerDelivery = Double(generatorNanoseconds) / 1_000 / deliveries
+        serverMicrosecondsPerDelivery = measurement.serverNanoseconds.map { Double($0) / 1_000 / deliveries }
+        generatorMicrosecondsPerDelivery = Double(measurement.generatorNanoseconds) / 1_000 / deliveries
     }
 
     /// Whether everything sent arrived once and in order.

@@ -31,22 +31,19 @@ struct WebSocketCommand: AsyncParsableCommand {
             NIOLoopBound(WebSocketLoad(self, loop: loop), eventLoop: loop)
         }.get()
         try await loop.flatSubmit { load.value.connect() }.get()
-        let (server, own) = (ProcessorTime.nanoseconds(of: pid), ProcessorTime.ofThisProcess)
-        let start = ContinuousClock.now
-        try await loop.submit { load.value.start() }.get()
-        try await Task.sleep(for: .seconds(seconds))
-        try await loop.flatSubmit { load.value.finish() }.get()
-        let elapsed = ContinuousClock.now - start
-        let (serverEnd, ownEnd) = (ProcessorTime.nanoseconds(of: pid), ProcessorTime.ofThisProcess)
+        let measurement = try await Measurement.of(
+            pid,
+            seconds: seconds,
+            start: { try await loop.submit { load.value.start() }.get() },
+            finish: { try await loop.flatSubmit { load.value.finish() }.get() }
+        )
         let totals = try await loop.submit { load.value.totals }.get()
         let report = Report(
             sent: totals.sent,
             expected: totals.sent * UInt64(sockets / rooms),
             delivered: totals.delivered,
             outOfOrder: totals.outOfOrder,
-            seconds: elapsed / .seconds(1),
-            serverNanoseconds: pid.isEmpty ? nil : serverEnd - server,
-            generatorNanoseconds: ownEnd - own
+            measurement
         )
         try report.show(asJSON: json)
         if !report.isWhole { throw ExitCode(1) }

@@ -82,13 +82,16 @@ extension Listing {
         Column(heading: "PID", field: "attributes", format: .attribute("pid")),
     ]
 
+    /// What was dropped; the broker gives the newest first unless another order is asked for.
     static let drops = Listing(
         subject: .drops,
         noun: ("line", "lines"),
         columns: [
+            Column(heading: "AGE", field: "age_milliseconds", format: .age),
             Column(heading: "NAMESPACE", field: "namespace", format: .text),
             Column(heading: "KIND", field: "kind", format: .text),
             Column(heading: "NAME", field: "name", format: .text),
+            Column(heading: "WORKER", field: "worker", format: .text),
             Column(heading: "REASON", field: "reason", format: .text),
             Column(heading: "COUNT", field: "count", format: .count, sum: "messages dropped"),
         ],

@@ -8,7 +8,7 @@ import Testing
 @Suite("Bursts of bytes")
 struct BurstSimulationTests {
     static let first = number("FANFARE_BURST_SEED") ?? 1
-    static let seeds = number("FANFARE_BURST_SEEDS") ?? (number("FANFARE_BURST_SEED") == nil ? 60 : 1)
+    static let seeds = number("FANFARE_BURST_SEEDS") ?? (number("FANFARE_BURST_SEED") == nil ? 100 : 1)
 
     private static func number(_ name: String) -> UInt64? {
         ProcessInfo.processInfo.environment[name].flatMap { UInt64($0) }

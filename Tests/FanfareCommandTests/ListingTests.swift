@@ -1,3 +1,4 @@
+import ArgumentParser
 import FanfareModel
 import Testing
 
@@ -90,15 +91,37 @@ struct ListingTests {
         #expect(text(.groups, groups).components("NAMESPACE") == 1)
     }
 
+    @Test func `drops are asked for newest first, by glob and namespace, and the largest with --top`() throws {
+        let plain = try ListingOptions.parse([]).query(.drops, glob: "chat.*", namespace: "blue")
+        #expect(plain.subject == .drops && plain.match == Glob("chat.*") && plain.namespace == "blue")
+        // The broker's own order, which is newest first.
+        #expect(plain.sort == nil && !plain.descending)
+        let top = try ListingOptions.parse(["--top", "3"]).query(.drops, namespace: nil)
+        #expect(top.sort == "count" && top.descending && top.limit == 3)
+        let old = try ListingOptions.parse(["--sort", "AGE", "--descending"]).query(.drops, namespace: nil)
+        #expect(old.sort == "age_milliseconds" && old.descending)
+    }
+
     @Test func `drops and workers have their columns`() {
         let drops: MessageValue = [
-            "rows": [["namespace": "default", "kind": "group", "name": "g", "reason": "full", "count": 7]], "total": 1,
+            "rows": [
+                [
+                    "namespace": "default", "kind": "group", "name": "g", "worker": "w-1", "reason": "full",
+                    "count": 7, "age_milliseconds": 1_500,
+                ],
+                [
+                    "namespace": "blue", "kind": "channel", "name": "jobs", "worker": nil, "reason": "expired",
+                    "count": 2, "age_milliseconds": 61_000,
+                ],
+            ],
+            "total": 2,
         ]
         let expected = """
-            NAMESPACE  KIND   NAME  REASON  COUNT
-            default    group  g     full        7
+              AGE  NAMESPACE  KIND     NAME  WORKER  REASON   COUNT
+               1s  default    group    g     w-1     full         7
+            1m01s  blue       channel  jobs  -       expired      2
 
-            1 line: 7 messages dropped
+            2 lines: 9 messages dropped
 
             """
         #expect(text(.drops, drops) == expected)
