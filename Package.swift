@@ -98,7 +98,8 @@ let package = Package(
         .testTarget(
             name: "FanfareBrokerTests",
             dependencies: [
-                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", .logging, .nio, .nioPosix,
+                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", "FanfareBroker", .logging, .nio,
+                .nioPosix,
                 .nioEmbedded,
             ]
         ),

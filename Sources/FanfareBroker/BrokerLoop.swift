@@ -120,7 +120,11 @@ final class BrokerLoop {
         case .delay(let delay):
             peer.held.append(request)
             loop.assumeIsolated().scheduleTask(in: delay) { self.release(peer) }
-        case .disconnect: peer.connection?.close()
+        case .disconnect:
+            // The message is lost with the connection; the acknowledgement does not leave any more.
+            core.letFall(request, from: session, now: now, into: &effects)
+            run()
+            peer.connection?.close()
         }
     }
 

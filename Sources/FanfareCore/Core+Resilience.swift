@@ -12,14 +12,32 @@ extension Core {
     ) {
         advance(to: now, into: &effects)
         guard let slot = sessionSlots[session] else { return }
-        let namespace = sessions[slot].namespace
-        switch request {
-        case .send(_, let channel, _, _): drop(1, .injected, channel: channel, namespace, now)
-        case .groupSend(_, let name, _, _):
-            let members = namespaces[namespace].groups[name].map { groups[$0].memberCount } ?? 0
-            drop(UInt64(members), .injected, group: name, namespace, now)
-        default: return
+        do throws(Failure) {
+            try permit(request, to: sessions[slot].hello.role)
+            let outcome = try letFall(request, sessions[slot].namespace, now)
+            if let id = request.id { effects.reply(outcome.map { .result(id, $0) } ?? .ack(id), to: session) }
+        } catch {
+            effects.reply(.error(request.id, error), to: session)
         }
-        if let id = request.id { effects.reply(.ack(id), to: session) }
+    }
+
+    /// Counts the message and returns the outcome, if one was asked for.
+    private mutating func letFall(
+        _ request: Request,
+        _ namespace: NamespaceSlot,
+        _ now: Instant
+    ) throws(Failure) -> MessageValue? {
+        switch request {
+        case .send(_, let channel, _, _):
+            try checkChannelName(channel)
+            drop(1, .injected, channel: channel, namespace, now)
+        case .groupSend(_, let name, _, let options):
+            try checkGroupName(name)
+            let members = UInt64(namespaces[namespace].groups[name].map { groups[$0].memberCount } ?? 0)
+            drop(members, .injected, group: name, namespace, now)
+            if options.wantsOutcome { return Outcome(members: members, dropped: members).value(isPartial: false) }
+        default: break
+        }
+        return nil
     }
 }

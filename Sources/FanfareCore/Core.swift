@@ -144,7 +144,7 @@ package struct Core {
         }
     }
 
-    private func permit(_ request: Request, to role: Role) throws(Failure) {
+    func permit(_ request: Request, to role: Role) throws(Failure) {
         let isPermitted =
             switch request {
             case .hello, .ping, .pong, .goodbye, .cancel: true

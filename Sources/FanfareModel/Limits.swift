@@ -75,7 +75,7 @@ package struct Limits: Sendable, Equatable {
     package var receivesPerSession = 65_536
     /// Tails of the whole broker. More: `limit_reached`.
     package var tails = 64
-    /// Bytes waiting for one connection. More: messages for it are dropped as `link_overflow` until half of them have
+    /// Bytes waiting for one connection. More: messages for it are dropped as `link_overflow` until all of them have
     /// gone; at twice as many, with answers it asked for and does not read, the connection closes.
     package var linkBytes = 64 * 1_048_576
     /// How long a flush or an outcome waits for the owners it asked.

@@ -5,9 +5,12 @@ import struct
 
 import msgpack
 
-HELLO, PING, PONG, GOODBYE = 1, 2, 3, 4
-SEND, RECEIVE, OPEN_CHANNELS, GROUP_ADD, GROUP_DISCARD, GROUP_SEND, FLUSH, INSPECT, TAIL = 10, 11, 15, 20, 21, 22, 30, 31, 32
-WELCOME, ACK, ERROR, RESULT, DELIVER, HAND_OUT, GROUP_DELIVER = 64, 70, 71, 72, 80, 81, 90
+HELLO, PING, PONG, GOODBYE, CLOCK = 1, 2, 3, 4, 5
+SEND, RECEIVE, REPORT, OPEN_CHANNELS, GROUP_ADD, GROUP_DISCARD, GROUP_SEND = 10, 11, 14, 15, 20, 21, 22
+FLUSH, INSPECT, TAIL = 30, 31, 32
+WELCOME, ACK, ERROR, RESULT, DELIVER, HAND_OUT, GAP, GROUP_DELIVER = 64, 70, 71, 72, 80, 81, 82, 90
+CHANNEL_FULL = 20
+FULL, LINK_OVERFLOW = 1, 5
 
 
 class Refused(Exception):
@@ -100,6 +103,17 @@ class Wire:
 
     def send(self, channel, message):
         return self.ask(SEND, channel, msgpack.packb(message))
+
+    def flood(self, channel, messages):
+        """Sends them one after the other; how many were refused because the channel was full."""
+        refused = 0
+        for message in messages:
+            try:
+                self.send(channel, message)
+            except Refused as refusal:
+                assert refusal.code == CHANNEL_FULL, refusal
+                refused += 1
+        return refused
 
     def receive(self, channel):
         number = next(self.ids)

@@ -18,6 +18,7 @@ final class RawConnection {
     private let decoder = FrameDecoder(limit: 64 * 1_048_576)
     private let reader = FrameReader(limits: Limits())
     private var replies: [Reply] = []
+    private(set) var pingsAnswered = 0
     private(set) var framesReceived = 0
     private var hasEnded = false
 
@@ -129,6 +130,7 @@ final class RawConnection {
                 let reply = replies.removeFirst()
                 guard case .ping(let id) = reply else { return reply }
                 try await write(.pong(id))
+                pingsAnswered += 1
             }
             guard !hasEnded, let some = try await bytes() else {
                 hasEnded = true

@@ -35,11 +35,16 @@ struct TemporaryBroker {
     }
 
     /// Runs `body` with a broker and stops it whatever happens.
-    static func run(_ limits: Limits = Limits(), _ body: (TemporaryBroker) async throws -> Void) async throws {
+    static func run(
+        _ limits: Limits = Limits(),
+        resilience: Resilience.Settings? = nil,
+        _ body: (TemporaryBroker) async throws -> Void
+    ) async throws {
         let folder = try TemporaryFolder()
         var configuration = BrokerServer.Configuration()
         configuration.endpoints = [.unix(path: folder.path + "/broker.sock"), .tcp(host: "127.0.0.1", port: 0)]
         configuration.limits = limits
+        configuration.resilience = resilience
         configuration.version = "fanfare-broker/test"
         let server = try await BrokerServer.start(configuration, logger: quiet())
         do {

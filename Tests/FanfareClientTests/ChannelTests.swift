@@ -126,13 +126,13 @@ struct ChannelTests {
             )
             for channel in ["cancelled", owner.newChannel()] {
                 async let sent = {
-                    for number in 0..<300 {
+                    for number in 0..<1_000 {
                         try await sender.send(numbered(number), to: channel)
                         if number % 3 == 0 { await Task.yield() }
                     }
                 }()
                 var received: [Int] = []
-                for _ in 0..<300 {
+                for _ in 0..<1_000 {
                     let task = Task { try await owner.receive(from: channel)["number"]?.int }
                     switch Int.random(in: 0..<4) {
                     case 0: break
@@ -146,10 +146,10 @@ struct ChannelTests {
                 }
                 try await sent
                 // What was given back may still be on its way; what is left comes in the end.
-                while received.count < 300, let number = try await owner.number(from: channel) {
+                while received.count < 1_000, let number = try await owner.number(from: channel) {
                     received.append(number)
                 }
-                #expect(received.sorted() == Array(0..<300))
+                #expect(received.sorted() == Array(0..<1_000))
                 #expect(try await owner.waiting(in: channel).isEmpty)
             }
         }
@@ -201,6 +201,41 @@ struct ChannelTests {
         }
     }
 
+    @Test(
+        "a flood of one channel does not keep another of the same reader waiting",
+        arguments: MeetingPlace.Kind.allCases
+    )
+    func quietBesideBusy(kind: MeetingPlace.Kind) async throws {
+        try await MeetingPlace.run(kind) { place in
+            let (reader, sender) = (try await place.layer(), try await place.layer())
+            for (busy, quiet) in [("busy", "quiet"), (reader.newChannel(), reader.newChannel())] {
+                // `busy` is full from the first message of `quiet` to the last.
+                for number in 0..<100 { try await sender.send(numbered(number), to: busy) }
+                let refused = Collected()
+                let flood = Task {
+                    while !Task.isCancelled {
+                        let error = try await layerError { try await sender.send(numbered(1), to: busy) }
+                        if error?.kind == .channelFull { refused.append(1) }
+                    }
+                }
+                let slow = Task {
+                    while !Task.isCancelled {
+                        _ = try await reader.receive(from: busy)
+                        try await Task.sleep(for: .milliseconds(2))
+                    }
+                }
+                for number in 0..<100 {
+                    try await sender.send(numbered(number), to: quiet)
+                    #expect(try await reader.number(from: quiet) == number)
+                }
+                try await poll("the flood is more than is read") { !refused.numbers.isEmpty }
+                flood.cancel()
+                slow.cancel()
+                _ = await (flood.result, slow.result)
+            }
+        }
+    }
+
     @Test("a message of 1 MiB arrives whole", arguments: MeetingPlace.Kind.allCases)
     func largeMessage(kind: MeetingPlace.Kind) async throws {
         try await MeetingPlace.run(kind) { place in
@@ -209,6 +244,25 @@ struct ChannelTests {
             for channel in ["large", owner.newChannel()] {
                 try await sender.send(["bytes": .binary(bytes)], to: channel)
                 #expect(try await owner.receive(from: channel)["bytes"]?.binary == bytes)
+            }
+        }
+    }
+
+    @Test(
+        "a megabyte of JSON arrives, or its sender hears that it has grown too large",
+        arguments: MeetingPlace.Kind.allCases
+    )
+    func megabyteOfJSON(kind: MeetingPlace.Kind) async throws {
+        try await MeetingPlace.run(kind) { place in
+            let (owner, sender) = (try await place.layer(), try await place.layer())
+            let digits = MessageValue.array((0..<524_000).map { .int(Int64($0 % 10)) })
+            // Four bytes each in JSON, nine as they are sent.
+            let halves = MessageValue.array((0..<262_000).map { .double(Double($0 % 10) + 0.5) })
+            for channel in ["large", owner.newChannel()] {
+                try await sender.send(["list": digits], to: channel)
+                #expect(try await soon { try await owner.receive(from: channel)["list"] } == digits)
+                let error = try await layerError { try await sender.send(["list": halves], to: channel) }
+                #expect(error?.kind == .messageTooLarge)
             }
         }
     }

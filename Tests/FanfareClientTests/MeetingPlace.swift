@@ -223,32 +223,3 @@ extension ChannelLayerError {
         }
     }
 }
-
-extension Received {
-    /// A hole.
-    static func lost(_ count: UInt64?, _ reason: String, isClosed: Bool = false) -> Received {
-        .missed(Missed(count: count, reason: reason, isClosed: isClosed))
-    }
-}
-
-extension ChannelLayer {
-    /// What stands next in a channel; fails the test when nothing comes.
-    func arrival(in channel: String) async throws -> Received {
-        try await soon { try await self.next(from: channel) }
-    }
-
-    /// What stands in an own channel already, `nil` when it is empty.
-    ///
-    /// A read takes what is there at once; by the end of two round trips it has either ended or has to wait.
-    func nextWaiting(in channel: String) async throws -> Received? {
-        let reading = Task { try await self.next(from: channel) }
-        for _ in 0..<2 { try await groupDiscard(newChannel(), from: "nowhere") }
-        // A reader that has been handed its message keeps it, cancelled or not.
-        reading.cancel()
-        do {
-            return try await soon { try await reading.value }
-        } catch is CancellationError {
-            return nil
-        }
-    }
-}

@@ -39,32 +39,14 @@ struct OverflowTests {
         }
     }
 
-    /// Once this returns the owner has heard everything sent to it, and the broker everything the owner knows.
-    private func settle(_ owner: ChannelLayer) async throws {
-        for _ in 0..<2 { try await owner.groupDiscard(owner.newChannel(), from: "nowhere") }
-    }
-
-    /// What stands next, until a message sent for this comes: messages as numbers.
-    private func standing(
-        in channel: String,
-        of owner: ChannelLayer,
-        by sender: ChannelLayer
-    ) async throws -> [Received] {
-        try await settle(owner)
-        var all: [Received] = []
-        while let next = try await owner.nextWaiting(in: channel) { all.append(next) }
-        return all
-    }
-
     @Test("reject: a direct send fails, a group send skips the member and its reader hears of it", arguments: kinds)
     func reject(kind: MeetingPlace.Kind) async throws {
         try await meet(kind, .reject) { place, owner, channel, sender in
             for number in 0..<3 { try await sender.send(numbered(number), to: channel) }
             #expect(try await layerError { try await sender.send(numbered(3), to: channel) }?.kind == .channelFull)
             for number in 4..<6 { try await sender.groupSend(numbered(number), to: "room") }
-            let standing = try await standing(in: channel, of: owner, by: sender)
             // The refused send is no hole: its sender knows.
-            #expect(standing == [0, 1, 2].map { .message(numbered($0)) } + [.lost(2, "full")])
+            try await owner.expect([0, 1, 2].map { .number($0) } + [.lost(2, .full)], in: channel)
             if kind == .broker { try await poll("counted") { try await place.drops(.full) == 3 } }
         }
     }
@@ -77,13 +59,13 @@ struct OverflowTests {
     func dropNewest(kind: MeetingPlace.Kind, way: Way) async throws {
         try await meet(kind, .dropNewest) { place, owner, channel, sender in
             for number in 0..<8 { try await send(number, way, to: channel, by: sender) }
-            try await settle(owner)
-            for number in 0..<3 { #expect(try await owner.arrival(in: channel) == .message(numbered(number))) }
-            #expect(try await owner.arrival(in: channel) == .lost(5, "full"))
+            try await owner.settle()
+            for number in 0..<3 { #expect(try await owner.arrival(in: channel) == .number(number)) }
+            #expect(try await owner.arrival(in: channel) == .lost(5, .full))
             // There is room again, and what comes now stands behind the hole.
-            try await settle(owner)
+            try await owner.settle()
             try await send(8, way, to: channel, by: sender)
-            #expect(try await owner.arrival(in: channel) == .message(numbered(8)))
+            #expect(try await owner.arrival(in: channel) == .number(8))
             if kind == .broker { try await poll("counted") { try await place.drops(.full) == 5 } }
         }
     }
@@ -97,10 +79,9 @@ struct OverflowTests {
         try await meet(kind, .dropOldest) { place, owner, channel, sender in
             for number in 0..<20 {
                 try await send(number, way, to: channel, by: sender)
-                try await settle(owner)
+                try await owner.settle()
             }
-            let standing = try await standing(in: channel, of: owner, by: sender)
-            #expect(standing == [.lost(17, "full")] + [17, 18, 19].map { .message(numbered($0)) })
+            try await owner.expect([.lost(17, .full)] + [17, 18, 19].map { .number($0) }, in: channel)
             if kind == .broker { try await poll("counted") { try await place.drops(.full) == 17 } }
         }
     }
@@ -110,10 +91,9 @@ struct OverflowTests {
         try await meet(kind, .dropOldest) { place, owner, channel, sender in
             for number in 0..<10 {
                 try await send(number, number.isMultiple(of: 2) ? .direct : .group, to: channel, by: sender)
-                try await settle(owner)
+                try await owner.settle()
             }
-            let standing = try await standing(in: channel, of: owner, by: sender)
-            #expect(standing == [.lost(7, "full")] + [7, 8, 9].map { .message(numbered($0)) })
+            try await owner.expect([.lost(7, .full)] + [7, 8, 9].map { .number($0) }, in: channel)
         }
     }
 
@@ -150,7 +130,7 @@ struct OverflowTests {
             try await sender.send(numbered(50), to: neighbour)
             try await owner.groupAdd(neighbour, to: "other")
             for number in 0..<3 { try await send(number, way, to: channel, by: sender) }
-            try await settle(owner)
+            try await owner.settle()
             switch way {
             case .direct:
                 #expect(
@@ -158,12 +138,10 @@ struct OverflowTests {
                 )
             case .group: try await sender.groupSend(numbered(3), to: "room")
             }
-            let standing = try await standing(in: channel, of: owner, by: sender)
-            #expect(standing == [.lost(3, "owner_gone"), .lost(1, "full", isClosed: true)])
+            try await owner.expect([.lost(3, .ownerGone), .lost(1, .full, isClosed: true)], in: channel)
             // In no group any more: neither here nor at the broker.
             try await sender.groupSend(numbered(4), to: "room")
-            try await settle(owner)
-            #expect(try await owner.nextWaiting(in: channel) == nil)
+            try await owner.expect([], in: channel)
             try await sender.groupSend(numbered(51), to: "other")
             #expect(try await owner.number(from: neighbour) == 50)
             #expect(try await owner.number(from: neighbour) == 51)
@@ -207,17 +185,17 @@ struct OverflowTests {
             try await owner.groupAdd(two, to: "room")
             for number in 0..<3 { try await sender.send(numbered(number), to: one) }
             try await send(3, way, to: two, by: sender)
-            try await settle(owner)
+            try await owner.settle()
             // Four wait: neither of the two takes one more, whichever way.
             for channel in [one, two] {
                 #expect(try await layerError { try await sender.send(numbered(9), to: channel) }?.kind == .channelFull)
             }
             try await sender.groupSend(numbered(9), to: "room")
-            try await settle(owner)
+            try await owner.settle()
             #expect(try await owner.number(from: one) == 0)
-            try await settle(owner)
+            try await owner.settle()
             try await send(4, way, to: two, by: sender)
-            try await settle(owner)
+            try await owner.settle()
             #expect(try await layerError { try await sender.send(numbered(9), to: one) }?.kind == .channelFull)
             for (channel, numbers) in [(one, [1, 2]), (two, [3, 4])] {
                 for number in numbers { #expect(try await owner.number(from: channel) == number) }
@@ -239,17 +217,15 @@ struct OverflowTests {
             for number in 10..<12 { try await sender.send(numbered(number), to: two) }
             for number in 12..<15 {
                 try await sender.send(numbered(number), to: two)
-                try await settle(owner)
+                try await owner.settle()
             }
             // Who sends to one channel displaces what waits there, never its neighbour's.
-            #expect(try await owner.nextWaiting(in: one) == .message(numbered(0)))
-            #expect(try await owner.nextWaiting(in: one) == .message(numbered(1)))
-            let rest = try await standing(in: two, of: owner, by: sender)
-            #expect(rest == [.lost(3, "full"), .message(numbered(13)), .message(numbered(14))])
+            try await owner.expect([.lost(3, .full), .number(13), .number(14)], in: two)
+            try await owner.expect([.number(0), .number(1)], in: one)
         }
     }
 
-    @Test("a literal group expiry ends memberships of processes that live, and adding again refreshes it")
+    @Test("a literal group expiry ends memberships of processes that live, every time they are added")
     func literalGroupExpiry() async throws {
         try await MeetingPlace.run(.broker) { place in
             let literal = try await place.layer {
@@ -265,8 +241,7 @@ struct OverflowTests {
             }
             try await loose.groupSend(numbered(1), to: "room")
             #expect(try await loose.number(from: stays) == 1)
-            try await settle(literal)
-            #expect(try await literal.nextWaiting(in: runsOut) == nil)
+            try await literal.expect([], in: runsOut)
         }
     }
 }

@@ -75,6 +75,8 @@ extension Simulation {
             "deliver \(channel) \(brief(body)) for \(remaining.value) ms"
         case .handOut(let id, let handOut):
             "hand out \(id) \(brief(handOut.body)) order \(handOut.order) until \(handOut.deadline.nanoseconds)"
+        case .gap(let gap):
+            "gap of \(gap.count) \(gap.reason.name) in \(gap.name ?? "groups")\(gap.isClosed ? ", closed" : "")"
         case .groupDeliver(let delivery):
             "group deliver \(delivery.group) \(brief(delivery.body)) for \(delivery.remaining.value) ms "
                 + "exclude \(delivery.exclude) outcome \(brief(delivery.outcome))"

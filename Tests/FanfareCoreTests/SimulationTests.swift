@@ -1,5 +1,6 @@
 import FanfareCore
 import Foundation
+import Synchronization
 import Testing
 
 /// What a run of the simulation is told from outside, by `scripts/soak` or by hand.
@@ -16,12 +17,15 @@ enum Settings {
     static let seeds = number("SEEDS") ?? (number("SEED") != nil && seconds == nil ? 1 : 200)
     static let traces = number("TRACE") != nil
     /// How many steps pass between two looks at the core's invariants, which in a debug build cost more than all else.
-    static let auditInterval = number("SEED") != nil || seconds != nil ? 1 : 4
+    static let auditInterval = number("SEED") != nil || seconds != nil ? 1 : 8
     /// Tests that share the seeds among them and run in parallel.
     static let batches: UInt64 =
         seconds == nil ? min(seeds, 20) : UInt64(ProcessInfo.processInfo.activeProcessorCount)
     /// When a run bounded by time is over, counted from the first batch.
     static let end = seconds.map { ContinuousClock.now.advanced(by: .seconds($0)) }
+
+    /// Set at the first difference of a run bounded by time: the other batches need not go on.
+    static let hasDiffered = Mutex(false)
 
     static func trace(_ line: String) {
         FileHandle.standardError.write(Data((line + "\n").utf8))
@@ -45,7 +49,9 @@ struct SimulationTests {
         var steps = 0
         var seeds = 0
         var offset = batch
-        while end.map({ ContinuousClock.now < $0 }) ?? (offset < Settings.seeds) {
+        while end.map({ ContinuousClock.now < $0 && !Settings.hasDiffered.withLock(\.self) })
+            ?? (offset < Settings.seeds)
+        {
             // What a crash leaves behind: the history it happened in.
             if end != nil { Settings.trace("simulation batch \(batch): seed \(Settings.firstSeed &+ offset)") }
             var simulation = Simulation(
@@ -57,6 +63,7 @@ struct SimulationTests {
                 try simulation.run(steps: Settings.steps)
             } catch {
                 Issue.record(Comment(rawValue: error.report))
+                Settings.hasDiffered.withLock { $0 = true }
                 return
             }
             steps += simulation.step

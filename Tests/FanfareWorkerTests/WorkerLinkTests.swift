@@ -199,6 +199,22 @@ import Testing
         #expect(run.broker.requests.contains(.outcome(token: 5, accepted: 2, dropped: 0)))
     }
 
+    @Test func `an excluded member is not counted among those that miss a message`() throws {
+        let run = EmbeddedWorker()
+        run.connect()
+        let sockets = try (0..<3).map { _ in try run.socket("a") }
+        run.turn()
+        run.broker.forgetRequests()
+        var late = GroupDelivery(group: "chat_a", body: chatBody("late"), remaining: Milliseconds(0))
+        late.exclude = [sockets[0].socket.channelName]
+        late.outcome = 5
+        run.push(.groupDeliver(late))
+        #expect(run.broker.requests.contains(.outcome(token: 5, accepted: 0, dropped: 2)))
+        guard case .report(let report)? = run.broker.requests.last else { throw Unexpected() }
+        #expect(report.dropped.map(\.count) == [2])
+        #expect(report.dropped.map(\.channel) != [sockets[0].socket.channelName])
+    }
+
     @Test func `memberships others change count from their place in the stream`() throws {
         let run = EmbeddedWorker()
         run.connect()
