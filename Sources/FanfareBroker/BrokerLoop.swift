@@ -98,7 +98,7 @@ final class BrokerLoop {
         peers[session] = peer
         if hello.capabilities.contains(Protocol.clockCapability) { peer.clockToldAt = .uptimeNanoseconds(0) }
         run()
-        tellClock(to: peer)
+        tellClock(to: peer, at: loop.now)
         logger.debug(
             "session opened",
             metadata: ["session": "\(session.value)", "name": "\(hello.name)", "client": "\(hello.client)"]
@@ -172,7 +172,7 @@ final class BrokerLoop {
     func write(_ reply: Reply, to peer: Peer) {
         switch reply {
         case .error(_, let failure): count(refused: failure.code)
-        case .deliver, .handOut: tellClock(to: peer)
+        case .deliver, .handOut: tellClock(to: peer, at: loop.now)
         default: break
         }
         peer.connection?.write(reply)
@@ -181,9 +181,8 @@ final class BrokerLoop {
 
     /// Tells the broker's clock ahead of messages, if it was not told a moment ago: the time they spend on the link
     /// counts against their life.
-    private func tellClock(to peer: Peer) {
+    private func tellClock(to peer: Peer, at now: NIODeadline) {
         guard let told = peer.clockToldAt else { return }
-        let now = loop.now
         guard now - told >= Self.clockInterval else { return }
         peer.clockToldAt = now
         peer.connection?.write(Reply.clock(Milliseconds(now.uptimeNanoseconds / 1_000_000)))
@@ -193,10 +192,11 @@ final class BrokerLoop {
 
     private func fanOut(_ reply: Reply, to sessions: ArraySlice<SessionID>) {
         fanOutFrame.append(reply)
+        let now = loop.now
         fanOutFrame.withUnsafeBytes { frame in
             for session in sessions {
                 guard let peer = peers[session] else { continue }
-                tellClock(to: peer)
+                tellClock(to: peer, at: now)
                 peer.connection?.write(encoded: frame)
                 checkLink(of: peer)
             }

@@ -3,15 +3,15 @@ import FanfareModel
 // What becomes of messages there is no room for.
 extension LayerEngine {
     /// Whether a member takes one more group message; when it does not, its overflow policy has been carried out.
-    func hasRoom(_ channel: String, for group: String) -> Bool {
+    func hasRoom(_ channel: String, for body: Body, of group: String) -> Bool {
         let policy = session.welcome?.policy ?? policy
         let waiting = policy.capacityScope == .process ? unread : mailboxes[channel]?.unread ?? 0
-        let capacity = policy.capacity(of: channel)
-        guard waiting >= capacity else { return true }
+        let bytes = (mailboxes[channel]?.bytes ?? 0) + body.count
+        guard waiting >= policy.capacity(of: channel) || bytes > limits.channelBytes else { return true }
         switch policy.overflow(of: channel) {
         case .dropOldest where (mailboxes[channel]?.unread ?? 0) > 0:
             loseOldest(1, of: channel)
-            return true
+            return hasRoom(channel, for: body, of: group)
         case .disconnect:
             close(channel) { _ in }
             discard(channel)

@@ -63,6 +63,9 @@ extension LayerEngine {
         expiry = (deadline, task)
     }
 
+    /// Mailboxes kept though nothing but a hole may be left in them; beyond them such mailboxes are forgotten.
+    static let mailboxesKept = 16_384
+
     /// Turns what has expired into holes, so that its room is free again.
     func expire() {
         let now = loop.now
@@ -72,6 +75,8 @@ extension LayerEngine {
             removeIfIdle(channel)
             if let earliest = mailboxes[channel]?.earliestDeadline { next = next.map { min($0, earliest) } ?? earliest }
         }
+        // Anybody may send to a channel of this process that was never made, and what expires there leaves a hole.
+        if mailboxes.count > Self.mailboxesKept { mailboxes = mailboxes.filter { !$0.value.isForgettable } }
         // What was taken in time keeps no timer; a burst that expires bit by bit is looked at every few milliseconds.
         if let next { scheduleExpiry(max(next, now + .milliseconds(5))) }
     }

@@ -161,7 +161,7 @@ final class LayerEngine: LayerDelegate {
         let until = deadline(delivery.remaining)
         var (accepted, dropped) = (UInt64(0), UInt64(0))
         for channel in groups[delivery.group] ?? [] where !delivery.exclude.contains(channel) {
-            if hasRoom(channel, for: delivery.group) {
+            if hasRoom(channel, for: delivery.body, of: delivery.group) {
                 accepted += 1
                 arrive(
                     Mailbox.Message(body: delivery.body, deadline: until, group: delivery.group, isHeld: true),

@@ -24,6 +24,8 @@ struct Mailbox {
     var waiters: Deque<UInt64> = []
     /// Messages that wait, gaps not counted.
     private(set) var unread = 0
+    /// Bytes of their bodies.
+    private(set) var bytes = 0
     /// Messages that only reports tell the broker of.
     private(set) var held: UInt64 = 0
     /// Direct messages taken since the last report.
@@ -37,6 +39,9 @@ struct Mailbox {
     var needsReport: Bool { taken > 0 || held != reportedHeld }
     var isIdle: Bool { items.isEmpty && waiters.isEmpty && groups.isEmpty && !isWatched && !needsReport }
 
+    /// Whether nothing but holes is left, of a channel nobody reads and no group knows.
+    var isForgettable: Bool { unread == 0 && waiters.isEmpty && groups.isEmpty && !isWatched && !needsReport }
+
     /// When the next message expires.
     var earliestDeadline: NIODeadline? {
         items.lazy.compactMap { if case .message(let message) = $0 { message.deadline } else { nil } }.min()
@@ -45,6 +50,7 @@ struct Mailbox {
     mutating func append(_ message: Message) {
         items.append(.message(message))
         unread += 1
+        bytes += message.body.count
         if message.isHeld { held += 1 }
     }
 
@@ -89,6 +95,7 @@ struct Mailbox {
     mutating func flush() {
         items.removeAll()
         unread = 0
+        bytes = 0
         held = 0
         taken = 0
         reportedHeld = 0
@@ -121,6 +128,7 @@ struct Mailbox {
 
     private mutating func settle(_ message: Message) {
         unread -= 1
+        bytes -= message.body.count
         if message.isHeld { held -= 1 } else { taken += 1 }
     }
 }

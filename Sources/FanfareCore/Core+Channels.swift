@@ -123,7 +123,8 @@ extension Core {
         _ now: Instant
     ) {
         guard count > 0 else { return }
-        counters[drop: reason] = counters[drop: reason].addingClamped(count)
+        let sentTo: DropClass = kind == .group ? .group : Names.node(of: name) == nil ? .normal : .process
+        counters[drop: reason, sentTo] = counters[drop: reason, sentTo].addingClamped(count)
         let key = DropLog.Key(
             namespace: namespaces[namespace].name,
             kind: kind,

@@ -36,6 +36,14 @@ extension Core {
         status["group_deliver_frames"] = .count(counters.groupDeliverFrames)
         status["delivers"] = .count(counters.delivers)
         status["hand_outs"] = .count(counters.handOuts)
+        status["drops_by_class"] = .map(
+            Dictionary(
+                uniqueKeysWithValues: DropClass.allCases.map { sentTo in
+                    let counts = DropReason.allCases.map { ($0.name, MessageValue.count(counters[drop: $0, sentTo])) }
+                    return (sentTo.name, .map(Dictionary(uniqueKeysWithValues: counts)))
+                }
+            )
+        )
         status["drops"] = .map(
             Dictionary(uniqueKeysWithValues: DropReason.allCases.map { ($0.name, .count(counters[drop: $0])) })
         )

@@ -14,11 +14,11 @@ package struct Core {
     let broker: String
 
     var sessionSlots: [SessionID: SessionSlot] = [:]
-    var sessions = Slab<Session>()
+    var sessions = Slab(vacant: Session.vacant)
     var namespaceSlots: [String: NamespaceSlot] = [:]
-    var namespaces = Slab<Namespace>()
-    var channels = Slab<Channel>()
-    var groups = Slab<Group>()
+    var namespaces = Slab(vacant: Namespace(name: ""))
+    var channels = Slab(vacant: Channel.vacant)
+    var groups = Slab(vacant: Group.vacant)
     var deadlines = DeadlineHeap<Due>()
     var collections: [UInt64: Collection] = [:]
     var tails: [Tail] = []

@@ -12,13 +12,34 @@ package struct Counters: Sendable, Equatable {
     package internal(set) var delivers: UInt64 = 0
     /// Messages handed to waiting receives.
     package internal(set) var handOuts: UInt64 = 0
-    private var drops = [UInt64](repeating: 0, count: DropReason.allCases.count + 1)
+    private var drops = [UInt64](repeating: 0, count: (DropReason.allCases.count + 1) * DropClass.allCases.count)
 
     package init() {}
 
     /// Messages that reached fewer readers than they were sent to, by reason.
-    package internal(set) subscript(drop reason: DropReason) -> UInt64 {
-        get { drops[Int(reason.rawValue)] }
-        set { drops[Int(reason.rawValue)] = newValue }
+    package subscript(drop reason: DropReason) -> UInt64 {
+        DropClass.allCases.reduce(0) { $0.addingClamped(self[drop: reason, $1]) }
+    }
+
+    /// The same, by reason and by what they were sent to.
+    package internal(set) subscript(drop reason: DropReason, _ sentTo: DropClass) -> UInt64 {
+        get { drops[Int(reason.rawValue) * DropClass.allCases.count + sentTo.rawValue] }
+        set { drops[Int(reason.rawValue) * DropClass.allCases.count + sentTo.rawValue] = newValue }
+    }
+}
+
+/// What a dropped message was sent to.
+package enum DropClass: Int, Sendable, CaseIterable {
+    case normal
+    case process
+    case group
+
+    /// The name in `status`.
+    package var name: String {
+        switch self {
+        case .normal: "normal"
+        case .process: "process"
+        case .group: "group"
+        }
     }
 }

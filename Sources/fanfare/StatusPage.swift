@@ -22,6 +22,8 @@ enum StatusPage {
         ),
     ]
     private static let counters = ["drops", "refused"]
+    /// For programs: as a table it would say what `drops` says, three times as long.
+    private static let hidden = ["drops_by_class"]
 
     /// What a broker says of itself: protocol section 9. Fields this program does not know come last.
     static func page(_ status: MessageValue) -> Page {
@@ -36,7 +38,7 @@ enum StatusPage {
         for field in counters {
             page.append(heading: field.uppercased(), facts: counts(map[field]))
         }
-        let known = Set(blocks.flatMap(\.fields) + counters)
+        let known = Set(blocks.flatMap(\.fields) + counters + hidden)
         let others = map.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
         page.append(heading: "OTHER", facts: others.map { fact($0.key, $0.value) })
         return page
