@@ -20,9 +20,10 @@ extension Core {
             removeIfIdle(channel)
         }
         for entry in report.dropped {
-            guard Names.isChannel(entry.channel, limits), owner(of: entry.channel, in: namespace) == session else {
-                continue
-            }
+            guard Names.isChannel(entry.channel, limits) else { continue }
+            // What a normal channel handed out belongs to whoever read it, and only the reader sees that it is no message.
+            let isReaders = entry.reason == .undecodable && Names.node(of: entry.channel) == nil
+            guard isReaders || owner(of: entry.channel, in: namespace) == session else { continue }
             if let channel = namespaces[namespace].channels[entry.channel] { channels[channel].drops &+= entry.count }
             drop(entry.count, entry.reason, channel: entry.channel, namespace, now)
         }

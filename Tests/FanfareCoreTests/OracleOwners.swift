@@ -109,7 +109,8 @@ extension Oracle {
         }
         for entry in report.dropped {
             guard Names.isChannel(entry.channel, limits) else { continue }
-            guard owner(of: entry.channel, in: session.namespace)?.id == session.id else { continue }
+            let isReaders = entry.reason == .undecodable && !entry.channel.contains("!")
+            guard isReaders || owner(of: entry.channel, in: session.namespace)?.id == session.id else { continue }
             let address = Address(namespace: session.namespace, name: entry.channel)
             drop(entry.count, entry.reason, of: address)
         }
