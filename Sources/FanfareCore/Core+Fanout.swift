@@ -28,7 +28,7 @@ extension Core {
         let excluded = members(options.exclude, of: group, namespace)
         var outcome = Outcome()
         outcome.members = UInt64(groups[group].memberCount - excluded.count)
-        let deadline = now.advanced(by: min(options.expiry ?? sessions[sender].policy.expiry, limits.expiryMaximum))
+        let deadline = deadline(options.expiry, from: sender, now)
         guard deadline > now else {
             drop(outcome.members, .expired, group: name, namespace, now)
             outcome.dropped = outcome.members

@@ -19,7 +19,7 @@ extension Core {
             drop(1, .tooLarge, channel: name, namespace, now)
             throw tooLarge(body)
         }
-        let deadline = now.advanced(by: min(options.expiry ?? sessions[sender].policy.expiry, limits.expiryMaximum))
+        let deadline = deadline(options.expiry, from: sender, now)
         guard deadline > now else {
             drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
@@ -167,6 +167,11 @@ extension Core {
 
     private func full(_ channel: ChannelSlot, _ refusal: Refusal) -> Failure {
         Failure(.channelFull, "the channel \"\(channels[channel].name)\" is full: \(refusal.why)")
+    }
+
+    /// When a message of `sender` expires: the life it asks for, else its policy's, cut to the broker's longest.
+    func deadline(_ expiry: Milliseconds?, from sender: SessionSlot, _ now: Instant) -> Instant {
+        now.advanced(by: min(expiry ?? sessions[sender].policy.expiry, limits.expiryMaximum))
     }
 
     func tooLarge(_ body: Body) -> Failure {
