@@ -8,6 +8,7 @@ let package = Package(
     products: [
         .library(name: "FanfareClient", targets: ["FanfareModel", "FanfareClient"]),
         .library(name: "FanfareWorker", targets: ["FanfareWorker"]),
+        .library(name: "FanfareTesting", targets: ["FanfareTesting"]),
         .executable(name: "fanfare-broker", targets: ["fanfare-broker"]),
         .executable(name: "fanfare-worker", targets: ["fanfare-worker"]),
         .executable(name: "fanfare", targets: ["fanfare"]),
@@ -20,6 +21,9 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+        .package(url: "https://github.com/vapor/jwt-kit.git", from: "5.7.1"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
     ],
     targets: [
         // Plain values and every limit. Imports nothing.
@@ -52,15 +56,23 @@ let package = Package(
                 .logging,
             ]
         ),
-        // WebSockets on top of the client.
+        // Debian's zlib1g-dev, for permessage-deflate.
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+        // WebSockets on top of the client: consumers, routing, middleware, the server.
         .target(
             name: "FanfareWorker",
             dependencies: [
-                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", .nio, .nioPosix, .nioHTTP1,
-                .nioWebSocket,
-                .logging,
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "CZlib", .nio, .nioPosix,
+                .nioHTTP1, .nioWebSocket, .logging, .jwt, .crypto,
             ],
             resources: [.embedInCode("Pages")]
+        ),
+        // Drives consumers without sockets, over a core in the same process.
+        .target(
+            name: "FanfareTesting",
+            dependencies: [
+                "FanfareModel", "FanfareTransport", "FanfareClient", "FanfareWorker", .nio, .nioPosix, .logging,
+            ]
         ),
         .executableTarget(
             name: "fanfare-broker",
@@ -87,6 +99,15 @@ let package = Package(
             dependencies: [
                 "FanfareModel", "FanfareTransport", "FanfareClient", .arguments, .logging, .nio, .nioPosix,
             ]
+        ),
+        // The examples of the documentation, runnable: fanfare-examples NAME.
+        .executableTarget(
+            name: "fanfare-examples",
+            dependencies: [
+                "FanfareModel", "FanfareClient", "FanfareWorker", .arguments, .logging, .grdb,
+            ],
+            path: "Sources/Examples",
+            resources: [.embedInCode("Pages")]
         ),
         .testTarget(name: "FanfareModelTests", dependencies: ["FanfareModel"]),
         .testTarget(name: "FanfareCoreTests", dependencies: ["FanfareModel", "FanfareCore"]),
@@ -119,6 +140,10 @@ let package = Package(
             ]
         ),
         .testTarget(
+            name: "ExamplesTests",
+            dependencies: ["FanfareModel", "FanfareClient", "FanfareWorker", "FanfareTesting", "fanfare-examples"]
+        ),
+        .testTarget(
             name: "FanfareOpsTests",
             dependencies: [
                 "FanfareModel", "FanfareOps", "FanfareWorker", "fanfare-broker", "fanfare-worker", .logging, .nio,
@@ -142,6 +167,9 @@ extension Target.Dependency {
     static var arguments: Self { .product(name: "ArgumentParser", package: "swift-argument-parser") }
     static var logging: Self { .product(name: "Logging", package: "swift-log") }
     static var lifecycle: Self { .product(name: "ServiceLifecycle", package: "swift-service-lifecycle") }
+    static var jwt: Self { .product(name: "JWTKit", package: "jwt-kit") }
+    static var crypto: Self { .product(name: "Crypto", package: "swift-crypto") }
+    static var grdb: Self { .product(name: "GRDB", package: "GRDB.swift") }
     static var yams: Self { .product(name: "Yams", package: "Yams") }
 }
 

@@ -1,0 +1,1 @@
+// placeholder while the package builds its new dependencies
