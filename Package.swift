@@ -23,6 +23,7 @@ let package = Package(
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
         .package(url: "https://github.com/vapor/jwt-kit.git", from: "5.7.1"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
     ],
     targets: [
@@ -63,7 +64,7 @@ let package = Package(
             name: "FanfareWorker",
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "CZlib", .nio, .nioPosix,
-                .nioHTTP1, .nioWebSocket, .logging, .jwt, .crypto,
+                .nioHTTP1, .nioWebSocket, .httpTypes, .lifecycle, .signals, .logging, .jwt, .crypto,
             ],
             resources: [.embedInCode("Pages")]
         ),
@@ -167,9 +168,11 @@ extension Target.Dependency {
     static var arguments: Self { .product(name: "ArgumentParser", package: "swift-argument-parser") }
     static var logging: Self { .product(name: "Logging", package: "swift-log") }
     static var lifecycle: Self { .product(name: "ServiceLifecycle", package: "swift-service-lifecycle") }
+    static var httpTypes: Self { .product(name: "HTTPTypes", package: "swift-http-types") }
     static var jwt: Self { .product(name: "JWTKit", package: "jwt-kit") }
     static var crypto: Self { .product(name: "Crypto", package: "swift-crypto") }
     static var grdb: Self { .product(name: "GRDB", package: "GRDB.swift") }
+    static var signals: Self { .product(name: "UnixSignals", package: "swift-service-lifecycle") }
     static var yams: Self { .product(name: "Yams", package: "Yams") }
 }
 

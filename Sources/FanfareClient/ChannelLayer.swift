@@ -238,11 +238,3 @@ public final class ChannelLayer: Sendable {
         }
     }
 }
-
-extension Milliseconds {
-    /// Whole milliseconds, at least 0; a number that is none counts as 0.
-    init(seconds: Double) {
-        let milliseconds = (seconds * 1_000).rounded()
-        self.init(milliseconds > 0 ? UInt64(exactly: min(milliseconds, 1e15)) ?? 0 : 0)
-    }
-}

@@ -1,12 +1,12 @@
-import FanfareModel
+package import FanfareModel
 import Glibc
 
 /// Facts about this process: its id, and where its environment says the broker is.
-enum ProcessFacts {
+package enum ProcessFacts {
     static var identifier: Int32 { getpid() }
 
     /// The endpoints as given, or the standard one.
-    static func endpoints(_ texts: [String]) throws(ProgramFailure) -> [Endpoint] {
+    package static func endpoints(_ texts: [String]) throws(ProgramFailure) -> [Endpoint] {
         guard texts.isEmpty else {
             var endpoints: [Endpoint] = []
             for text in texts { endpoints.append(try Endpoint(text)) }

@@ -38,3 +38,11 @@ package struct Milliseconds: Sendable, Hashable, Comparable {
         left.value < right.value
     }
 }
+
+extension Milliseconds {
+    /// Whole milliseconds, at least 0; a number that is none counts as 0.
+    package init(seconds: Double) {
+        let milliseconds = (seconds * 1_000).rounded()
+        self.init(milliseconds > 0 ? UInt64(exactly: min(milliseconds, 1e15)) ?? 0 : 0)
+    }
+}

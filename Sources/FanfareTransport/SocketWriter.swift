@@ -130,6 +130,13 @@ package final class SocketWriter {
         channel.eventLoop.assumeIsolated().execute { [channel] in channel.close(promise: nil) }
     }
 
+    /// Goes on reading the peer, or lets the kernel hold it back.
+    package func setReading(_ isReading: Bool) {
+        channel.eventLoop.assumeIsolated().execute { [channel] in
+            channel.setOption(.autoRead, value: isReading).whenComplete { _ in }
+        }
+    }
+
     private func closeOutput() {
         channel.eventLoop.assumeIsolated().execute { [channel] in channel.close(mode: .output, promise: nil) }
     }

@@ -6,31 +6,42 @@ import FanfareProtocol
 ///
 /// Speaks `{"message": "..."}` both ways; in the group it is `{"type": "chat.message", "message": "..."}`, as the
 /// tutorial's Python consumer sends it.
-final class ChatConsumer: Consumer {
+final class ChatConsumer: SocketService {
     let name = "chat"
 
-    func groups(for request: SocketRequest) -> [String] {
-        [Self.group(request.room)]
+    /// What a socket of the chat remembers.
+    final class Seat {
+        let room: String
+        /// Whether the first frame tells who serves the socket.
+        let wantsHello: Bool
+
+        init(room: String, wantsHello: Bool) {
+            self.room = room
+            self.wantsHello = wantsHello
+        }
     }
 
     func opened(_ socket: Socket) {
-        guard socket.request.wantsHello else { return }
+        guard let seat = seat(socket), seat.wantsHello else { return }
         var hello = JSONText()
         hello.add("type", "hello")
         hello.add("worker", socket.worker.name)
         hello.add("pid", socket.worker.processID)
-        hello.add("room", socket.request.room)
+        hello.add("room", seat.room)
         hello.add("channel", socket.channelName)
         socket.send(text: hello.object())
     }
 
     func received(text: String, from socket: Socket) {
+        guard let seat = seat(socket) else { return }
         guard let message = Self.message(in: text) else {
+            socket.worker.counters.invalidMessages += 1
             return answer(socket, "send a JSON object with a text \"message\"; nothing was sent")
         }
         let body = MessagePack.encode(["type": "chat.message", "message": .string(message)])
-        switch socket.worker.publish(body, to: Self.group(socket.request.room)) {
+        switch socket.worker.publish(body, to: Self.group(seat.room)) {
         case .sent: break
+        case .badName: answer(socket, "the room has a name no group may have; message not sent")
         case .noBroker: answer(socket, "the broker is not reachable; message not sent")
         case .tooLarge(let limit): answer(socket, "the message is larger than \(limit) bytes; message not sent")
         }
@@ -40,23 +51,28 @@ final class ChatConsumer: Consumer {
         socket.close(.unsupportedData, reason: "the chat takes text only")
     }
 
-    func render(_ message: MessageValue, into frames: inout [UInt8]) -> Bool {
+    func render(_ message: MessageValue, into frames: inout [UInt8]) -> Rendering {
         guard let type = message["type"]?.string, type == "chat.message" || type == "chat_message",
             let text = message["message"]?.string
-        else { return false }
+        else { return .unknown }
         var object = JSONText()
         object.add("message", text)
         ServerFrame.append(.text, object.object(), to: &frames)
-        return true
+        return .frames
     }
 
-    private static func group(_ room: String) -> String {
+    /// The group of a room.
+    static func group(_ room: String) -> String {
         "chat_" + room
     }
 
     /// The text of `{"message": text}`; further members do not matter.
     static func message(in json: String) -> String? {
         (try? MessageValue(json: Array(json.utf8)))?["message"]?.string
+    }
+
+    private func seat(_ socket: Socket) -> Seat? {
+        socket.attachment as? Seat
     }
 
     private func answer(_ socket: Socket, _ problem: String) {

@@ -43,7 +43,7 @@ final class FanOut {
     @discardableResult
     func want(_ socket: Socket, in group: String) -> Bool {
         guard socket.membershipIndex(group) == nil else { return false }
-        let audience = audience(group, socket.consumer)
+        let audience = audience(group, socket.service)
         audience.wanted += 1
         socket.memberships.append(Membership(audience: audience))
         if socket.memberships.count == 2 { socket.memberships[0].audience.shared += 1 }
@@ -81,9 +81,9 @@ final class FanOut {
         }
     }
 
-    private func audience(_ group: String, _ consumer: any Consumer) -> Audience {
-        if let known = groups[group]?.first(where: { $0.consumer === consumer }) { return known }
-        let audience = Audience(group: group, consumer: consumer)
+    private func audience(_ group: String, _ service: any SocketService) -> Audience {
+        if let known = groups[group]?.first(where: { $0.service === service }) { return known }
+        let audience = Audience(group: group, service: service)
         groups[group, default: []].append(audience)
         return audience
     }
@@ -106,19 +106,26 @@ final class FanOut {
 
     /// Lets `render` append one message for `audience` to what its members get at the end of the burst.
     ///
-    /// - Returns: What `render` returned; false when it appended nothing.
-    func gather(for audience: Audience, _ render: (inout [UInt8]) -> Bool) -> Bool {
+    /// - Returns: What `render` returned.
+    func gather(for audience: Audience, _ render: (inout [UInt8]) -> Rendering) -> Rendering {
         let othersAreDirty = dirty.count > (dirty.last === audience ? 1 : 0)
         if audience.shared > 0, othersAreDirty { flush() }
         if audience.messages == 0, let buffer = spare.popLast() { audience.frames = buffer }
-        guard render(&audience.frames) else {
+        let bytes = audience.frames.count
+        let rendering = render(&audience.frames)
+        guard audience.frames.count > bytes else {
             if audience.messages == 0 { recycle(&audience.frames) }
-            return false
+            return rendering
         }
         if audience.messages == 0 { dirty.append(audience) }
         audience.messages += 1
         if audience.frames.count >= mergedBytes { flush() }
-        return true
+        return rendering
+    }
+
+    /// Sends what was gathered for a socket that is about to get something else.
+    func settle(_ socket: Socket) {
+        if !dirty.isEmpty, socket.memberships.contains(where: { $0.audience.messages > 0 }) { flush() }
     }
 
     /// Counts messages that went to sockets one by one.

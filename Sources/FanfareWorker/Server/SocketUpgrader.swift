@@ -1,60 +1,55 @@
 import FanfareTransport
+import HTTPTypes
 import NIOCore
 import NIOHTTP1
 import NIOWebSocket
 
-/// The handshake of RFC 6455: NIO computes the answer, then only our own handler stays in the pipeline.
+/// The handshake of RFC 6455: the request goes its way through the router, NIO computes the answer, then only our own
+/// handler stays in the pipeline.
 final class SocketUpgrader: HTTPServerProtocolUpgrader {
-    /// The site answers this request otherwise.
+    /// The request is answered otherwise.
     struct Refused: Error {}
 
     let supportedProtocol = "websocket"
     let requiredUpgradeHeaders: [String] = []
-    private let worker: WorkerLoop
     private let handshake = NIOWebSocketServerUpgrader(
         shouldUpgrade: { channel, _ in channel.eventLoop.makeSucceededFuture(HTTPHeaders()) },
         upgradePipelineHandler: { channel, _ in channel.eventLoop.makeSucceededVoidFuture() }
     )
-
-    init(worker: WorkerLoop) {
-        self.worker = worker
-    }
 
     func buildUpgradeResponse(
         channel: any Channel,
         upgradeRequest: HTTPRequestHead,
         initialResponseHeaders: HTTPHeaders
     ) -> EventLoopFuture<HTTPHeaders> {
-        guard case .upgrade = worker.answer(upgradeRequest) else {
+        guard case .success(let request) = Handshake.request(of: upgradeRequest, peer: Peer.text(channel)),
+            let handler = try? channel.pipeline.syncOperations.handler(type: HTTPHandler.self)
+        else {
             return channel.eventLoop.makeFailedFuture(Refused())
         }
-        return handshake.buildUpgradeResponse(
-            channel: channel,
-            upgradeRequest: upgradeRequest,
-            initialResponseHeaders: initialResponseHeaders
-        )
+        let accepted = channel.eventLoop.makePromise(of: HTTPFields.self)
+        handler.begin(request, accepted)
+        let handshake = NIOLoopBound(handshake, eventLoop: channel.eventLoop)
+        return accepted.futureResult.flatMap { fields in
+            var headers = initialResponseHeaders
+            for field in fields { headers.add(name: field.name.rawName, value: field.value) }
+            return handshake.value.buildUpgradeResponse(
+                channel: channel,
+                upgradeRequest: upgradeRequest,
+                initialResponseHeaders: headers
+            )
+        }
     }
 
     func upgrade(context: ChannelHandlerContext, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<Void> {
         context.eventLoop.makeCompletedFuture {
-            // Decided when the response was built; the number of sockets since then does not matter any more.
-            guard case .upgrade(let route, let request) = worker.site.answer(upgradeRequest, hasRoom: true) else {
-                throw Refused()
-            }
             let pipeline = context.pipeline.syncOperations
             let stranger = try pipeline.handler(type: HTTPHandler.self)
+            guard let exchange = stranger.takeExchange() else { throw Refused() }
             pipeline.removeHandler(stranger, promise: nil)
-            let writer = SocketWriter(channel: context.channel)
-            let socket = worker.open(writer, remote: Self.remote(context.channel), route, request)
+            guard let socket = exchange.attach(SocketWriter(channel: context.channel)) else { throw Refused() }
             try pipeline.addHandler(SocketHandler(socket: socket))
         }
-    }
-
-    private static func remote(_ channel: any Channel) -> String {
-        guard let address = channel.remoteAddress, let host = address.ipAddress, let port = address.port else {
-            return ""
-        }
-        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 }
 

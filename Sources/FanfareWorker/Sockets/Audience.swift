@@ -1,9 +1,9 @@
-/// The members of one group that one consumer serves: they get the same frames.
+/// The members of one group that one service serves: they get the same frames.
 ///
 /// Descriptors and sockets stand in parallel arrays, so that a fan-out walks plain integers.
 final class Audience {
     let group: String
-    let consumer: any Consumer
+    let service: any SocketService
     private(set) var descriptors: ContiguousArray<CInt> = []
     private(set) var sockets: ContiguousArray<Socket> = []
     /// Frames every member is still to get, in order.
@@ -17,9 +17,9 @@ final class Audience {
 
     var count: Int { sockets.count }
 
-    init(group: String, consumer: any Consumer) {
+    init(group: String, service: any SocketService) {
         self.group = group
-        self.consumer = consumer
+        self.service = service
     }
 
     /// Adds a member; returns its position.

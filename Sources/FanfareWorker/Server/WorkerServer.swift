@@ -14,7 +14,7 @@ import Synchronization
     import Darwin
 #endif
 
-/// One worker: a port that serves the chat's pages and sockets, and a link to a broker, on one event loop.
+/// One worker: a port that serves what its router says, and a link to a broker, on one event loop.
 ///
 /// Several workers, in one process or in many, may share a port; the kernel spreads connections over them.
 package final class WorkerServer: Sendable {
@@ -33,6 +33,8 @@ package final class WorkerServer: Sendable {
         package var workerLimits = WorkerLimits()
         /// This program's version.
         package var version = ""
+        /// Which pages may open sockets where no router says otherwise.
+        package var origins = OriginPolicy.sameOrigin
 
         package init() {}
     }
@@ -50,12 +52,6 @@ package final class WorkerServer: Sendable {
         let worker: WorkerLoop
         let session: LayerSession
         let timer: RepeatedTask
-    }
-
-    /// A route before there is a loop to make its consumer on.
-    struct RoutePlan: Sendable {
-        let prefix: String
-        let consumer: @Sendable () -> any Consumer
     }
 
     /// How long connections wait in the kernel for the first link, so that a fresh worker turns no socket away.
@@ -80,14 +76,9 @@ package final class WorkerServer: Sendable {
     ///
     /// - Throws: ``ProgramFailure`` with exit `configuration` for a port that is taken by somebody who does not share
     ///   it, or a host that does not exist.
-    package static func start(_ configuration: Configuration, logger: Logger) async throws -> WorkerServer {
-        let chat = RoutePlan(prefix: "/ws/chat/") { ChatConsumer() }
-        return try await start(configuration, routes: [chat], logger: logger)
-    }
-
-    static func start(
+    package static func start(
         _ configuration: Configuration,
-        routes: [RoutePlan],
+        router: Router,
         logger: Logger
     ) async throws -> WorkerServer {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
@@ -98,7 +89,7 @@ package final class WorkerServer: Sendable {
             let port = listener.localAddress?.port ?? configuration.listenPort
             let connected = loop.makePromise(of: Void.self)
             let parts = try await loop.submit {
-                let parts = assemble(configuration, routes, on: loop, port: port, logger: logger)
+                let parts = assemble(configuration, router, on: loop, port: port, logger: logger)
                 worker.value = parts.worker
                 parts.worker.link.onFirstConnect = { connected.succeed() }
                 parts.session.start()
@@ -143,7 +134,7 @@ package final class WorkerServer: Sendable {
 
     private static func assemble(
         _ configuration: Configuration,
-        _ routes: [RoutePlan],
+        _ router: Router,
         on loop: any EventLoop,
         port: Int,
         logger: Logger
@@ -163,7 +154,7 @@ package final class WorkerServer: Sendable {
             configuration: configuration,
             node: node,
             processID: Int(getpid()),
-            routes: routes.map { Route(prefix: $0.prefix, consumer: $0.consumer()) },
+            router: router,
             port: LayerPort(post: { session.post($0) }, call: { session.call($0, then: $1) }),
             logger: logger
         )
@@ -244,7 +235,7 @@ package final class WorkerServer: Sendable {
         limits.maxHeaderFieldCount = worker.limits.headerFields
         try channel.pipeline.syncOperations.configureHTTPServerPipeline(
             withPipeliningAssistance: false,
-            withServerUpgrade: (upgraders: [SocketUpgrader(worker: worker)], completionHandler: { _ in }),
+            withServerUpgrade: (upgraders: [SocketUpgrader()], completionHandler: { _ in }),
             withErrorHandling: true,
             withOutboundHeaderValidation: true,
             withEncoderConfiguration: HTTPResponseEncoder.Configuration(),

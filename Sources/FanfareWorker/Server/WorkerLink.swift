@@ -1,13 +1,14 @@
 import FanfareClient
 import FanfareModel
 import FanfareProtocol
+import HTTPTypes
 import Logging
 
 /// How requests leave the worker: the two doors of a `LayerSession`, or a script's in tests.
 struct LayerPort {
-    let post: (Request) -> Bool
+    let post: (FanfareModel.Request) -> Bool
     let call:
-        (_ make: @escaping (RequestID) -> Request, _ then: @escaping (Result<MessageValue, Failure>) -> Void) -> Void
+        (_ make: @escaping (RequestID) -> FanfareModel.Request, _ then: @escaping (Result<MessageValue, Failure>) -> Void) -> Void
 }
 
 /// The worker's side of its session with the broker: declares channels and memberships, many to a frame, declares
@@ -20,16 +21,17 @@ final class WorkerLink: LayerDelegate {
     /// Called once, when the first link is made.
     var onFirstConnect: (() -> Void)?
 
-    private unowned let worker: WorkerLoop
-    private let port: LayerPort
-    private let reader: FrameReader
-    private var reports = PendingReport()
+    unowned let worker: WorkerLoop
+    let port: LayerPort
+    let reader: FrameReader
+    var reports = PendingReport()
 
     // What this loop turn has to declare; written before anything else and at the end of the turn.
     private var opening: [Socket] = []
     private var joining: [String: [Socket]] = [:]
     private var closing: [String] = []
     private var isScheduled = false
+    var isReportScheduled = false
 
     /// Bytes one declared channel takes in a frame, attributes included: an upper bound.
     private static let declarationBytes = 512
@@ -43,13 +45,51 @@ final class WorkerLink: LayerDelegate {
     // MARK: Out
 
     /// Declares a socket's channel and joins its groups; ``Socket/joined()`` follows.
-    func open(_ socket: Socket) {
+    func open(_ socket: Socket, groups: [String]) {
         opening.append(socket)
-        for group in socket.consumer.groups(for: socket.request) where worker.fanOut.want(socket, in: group) {
+        for group in groups where worker.fanOut.want(socket, in: group) {
             joining[group, default: []].append(socket)
         }
         socket.joinsPending = socket.memberships.count
         schedule()
+    }
+
+    /// Adds a socket to one more group.
+    ///
+    /// - Parameter done: Called when messages of the group reach it, or with the reason why they will not.
+    func join(_ socket: Socket, _ group: String, _ done: @escaping (Result<Void, any Error>) -> Void) {
+        guard socket.takesFrames else { return done(.failure(SocketClosed())) }
+        guard worker.fanOut.want(socket, in: group) else { return done(.success(())) }
+        writeDeclarations()
+        let channels = [socket.channelName]
+        port.call({ .groupAdd(id: $0, group: group, channels: channels, groupExpiry: nil) }) { [weak self] result in
+            switch result {
+            case .success:
+                self?.worker.fanOut.activate(socket, in: group)
+                done(.success(()))
+            case .failure(let failure):
+                // After a broken link the next one would add it again, though its consumer was told that it is not in.
+                self?.worker.fanOut.remove(socket, from: group)
+                done(.failure(ChannelLayerError(worker: failure)))
+            }
+        }
+    }
+
+    /// Takes a socket out of a group.
+    func leave(_ socket: Socket, _ group: String, _ done: @escaping (Result<Void, any Error>) -> Void) {
+        guard socket.membershipIndex(group) != nil else { return done(.success(())) }
+        writeDeclarations()
+        worker.fanOut.remove(socket, from: group)
+        let channels = [socket.channelName]
+        port.call({ .groupDiscard(id: $0, group: group, channels: channels) }) { result in
+            done(result.map { _ in }.mapError { ChannelLayerError(worker: $0) })
+        }
+    }
+
+    /// Sends a message to a channel, behind every declaration so far.
+    func send(_ body: Body, to channel: String, then: @escaping (Result<MessageValue, Failure>) -> Void) {
+        writeDeclarations()
+        port.call({ .send(id: $0, channel: channel, body: body, SendOptions()) }, then)
     }
 
     /// The broker forgets a socket: its channel is in no group any more.
@@ -101,7 +141,7 @@ final class WorkerLink: LayerDelegate {
     private static func declaration(_ socket: Socket) -> OpenedChannel {
         OpenedChannel(
             name: socket.channelName,
-            attributes: ["remote": socket.remote, "consumer": socket.consumer.name, "path": socket.request.path]
+            attributes: ["remote": socket.remote, "consumer": socket.service.name, "path": socket.path]
         )
     }
 
@@ -130,7 +170,20 @@ final class WorkerLink: LayerDelegate {
                 metadata: ["group": "\(group)", "sockets": "\(sockets.count)", "reason": "\(failure.text)"]
             )
             let code = failure.code.isRetryable ? CloseCode.tryAgainLater : .internalError
-            for socket in sockets { socket.close(code, reason: "the broker refused: \(failure.code.name)") }
+            for socket in sockets {
+                if socket.state == .joining {
+                    let isRetryable = failure.code.isRetryable
+                    socket.discard(
+                        Denial(
+                            isRetryable ? .serviceUnavailable : .internalServerError,
+                            "The broker refused: \(failure.code.name).",
+                            reason: "broker_refused"
+                        )
+                    )
+                } else {
+                    socket.close(code, reason: "the broker refused: \(failure.code.name)")
+                }
+            }
         }
     }
 
@@ -162,6 +215,10 @@ final class WorkerLink: LayerDelegate {
 
     func layerDidFinishBurst() {
         worker.fanOut.flush()
+        writeReports()
+    }
+
+    func writeReports() {
         guard let welcome else { return }
         for report in reports.take(namesPerReport: welcome.namesPerFrame) { _ = port.post(.report(report)) }
     }
@@ -221,82 +278,6 @@ final class WorkerLink: LayerDelegate {
             socket.close(.serviceRestart, reason: "the groups were flushed")
         }
         _ = port.post(.outcome(token: token, accepted: 0, dropped: 0))
-    }
-
-    // MARK: Messages
-
-    private func deliver(_ delivery: GroupDelivery) {
-        worker.counters.groupMessages += 1
-        var accepted = 0
-        var dropped = 0
-        defer {
-            if let token = delivery.outcome {
-                _ = port.post(.outcome(token: token, accepted: UInt64(accepted), dropped: UInt64(dropped)))
-            }
-        }
-        let audiences = worker.fanOut.audiences(of: delivery.group)
-        guard !audiences.isEmpty else { return }
-        let message = delivery.remaining.value > 0 ? try? reader.value(delivery.body) : nil
-        let excluded = Set(delivery.exclude)
-        for audience in audiences where audience.count > 0 {
-            let reached = message.map { send($0, to: audience, excluded) } ?? nil
-            if let reached {
-                accepted += reached
-            } else {
-                dropped += drop(delivery, audience, excluded)
-            }
-        }
-    }
-
-    /// - Returns: The members it was for, `nil` when the consumer does not know such messages.
-    private func send(_ message: MessageValue, to audience: Audience, _ excluded: Set<String>) -> Int? {
-        guard !excluded.isEmpty else {
-            let members = audience.count
-            return worker.fanOut.gather(for: audience) { audience.consumer.render(message, into: &$0) } ? members : nil
-        }
-        var frames: [UInt8] = []
-        guard audience.consumer.render(message, into: &frames) else { return nil }
-        worker.fanOut.flush()
-        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
-        worker.fanOut.countSent(members.count)
-        frames.withUnsafeBytes { for member in members { member.send(frames: $0) } }
-        return members.count
-    }
-
-    /// - Returns: The members it was for, all of whom miss it.
-    private func drop(_ delivery: GroupDelivery, _ audience: Audience, _ excluded: Set<String>) -> Int {
-        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
-        guard let member = members.first else { return 0 }
-        let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
-        count(reason)
-        reports.dropped(
-            channel: member.channelName,
-            group: delivery.group,
-            count: UInt64(members.count),
-            reason: reason
-        )
-        return members.count
-    }
-
-    private func deliver(_ body: Body, to channel: String, remaining: Milliseconds) {
-        worker.counters.directMessages += 1
-        // Without a socket the channel was closed while this was on its way; the broker counts it.
-        guard let socket = worker.socket(named: channel) else { return }
-        reports.took(channel: channel)
-        if socket.memberships.contains(where: { $0.audience.messages > 0 }) { worker.fanOut.flush() }
-        var frames: [UInt8] = []
-        guard remaining.value > 0, let message = try? reader.value(body), socket.consumer.render(message, into: &frames)
-        else {
-            let reason = remaining.value > 0 ? DropReason.undecodable : .expired
-            count(reason)
-            return reports.dropped(channel: channel, group: nil, count: 1, reason: reason)
-        }
-        worker.fanOut.countSent(1)
-        frames.withUnsafeBytes { socket.send(frames: $0) }
-    }
-
-    private func count(_ reason: DropReason) {
-        if reason == .expired { worker.counters.expired += 1 } else { worker.counters.undecodable += 1 }
     }
 }
 

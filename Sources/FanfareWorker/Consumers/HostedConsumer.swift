@@ -1,0 +1,221 @@
+import FanfareModel
+import HTTPTypes
+import NIOCore
+
+/// Serves the sockets of one route by consumers: passes on what happens to handlers that run elsewhere.
+final class HostedConsumer<C: Consumer>: SocketService {
+    let name: String
+    let handlers: Handlers<C>
+    let options: ConsumerOptions
+
+    init(name: String) {
+        self.name = name
+        handlers = C.handlers
+        options = C.options
+    }
+
+    func opened(_ socket: Socket) {
+        session(socket)?.start()
+    }
+
+    func received(text: String, from socket: Socket) {
+        session(socket)?.received { try await $0.receive(text: text, from: $1) }
+    }
+
+    func received(binary: [UInt8], from socket: Socket) {
+        session(socket)?.received { try await $0.receive(binary: binary, from: $1) }
+    }
+
+    func render(_ message: MessageValue, into frames: inout [UInt8]) -> Rendering {
+        switch handlers.kind(of: message) {
+        case nil: return .unknown
+        case .each(let prepare):
+            prepared = try? prepare(message)
+            return prepared == nil ? .unknown : .each
+        case .broadcast(let render):
+            do {
+                try render(message)?.append(to: &frames)
+                return .frames
+            } catch {
+                return .unknown
+            }
+        }
+    }
+
+    func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool {
+        guard let prepared, let session = session(socket) else { return false }
+        return session.handle(prepared, taken: taken)
+    }
+
+    func closed(_ socket: Socket, _ code: CloseCode, reason: String, done: @escaping () -> Void) {
+        guard let session = session(socket) else { return done() }
+        session.end(code, reason, done)
+    }
+
+    func cancel(_ socket: Socket) {
+        session(socket)?.cancel()
+    }
+
+    /// The message last rendered, decoded once for all its sockets.
+    private var prepared: Handlers<C>.Task?
+
+    private func session(_ socket: Socket) -> ConsumerSession<C>? {
+        socket.attachment as? ConsumerSession<C>
+    }
+}
+
+extension SocketRoute {
+    /// A route whose connections are served by consumers.
+    static func hosting<C: Consumer>(
+        _ name: String,
+        _ make: @escaping @Sendable (Request, Context) async throws -> C
+    ) -> SocketRoute {
+        SocketRoute(service: { HostedConsumer<C>(name: name) }) { request, context in
+            let consumer = try await make(request, context)
+            var plan = Plan(groups: consumer.groups)
+            plan.attach = { socket, webSocket in
+                socket.attachment = ConsumerSession(consumer, webSocket, socket)
+            }
+            plan.connect = { try await consumer.connect($0) }
+            return plan
+        }
+    }
+}
+
+/// One connection's consumer and the events that wait for it. On the worker's loop; handlers run elsewhere.
+final class ConsumerSession<C: Consumer> {
+    typealias Handler = @Sendable (C, WebSocket) async throws -> Void
+
+    private struct Event {
+        let handler: Handler
+        /// A message of the client; otherwise one of the channel layer.
+        let isFrame: Bool
+        let taken: (() -> Void)?
+    }
+
+    private let consumer: C
+    private let webSocket: WebSocket
+    private unowned let socket: Socket
+    private var waiting: [Event] = []
+    private var framesWaiting = 0
+    private var running = 0
+    private var isStarted = false
+    private var isReading = true
+    private var ending: (handler: Handler, done: () -> Void)?
+    private var tasks: [Int: Task<Void, Never>] = [:]
+    private var lastTask = 0
+    private var rate: TokenBucket?
+
+    init(_ consumer: C, _ webSocket: WebSocket, _ socket: Socket) {
+        self.consumer = consumer
+        self.webSocket = webSocket
+        self.socket = socket
+        rate = C.options.messageRate.map { TokenBucket($0) }
+    }
+
+    /// `connect` has returned, and the connection was accepted; it may have ended since.
+    func start() {
+        isStarted = true
+        run()
+    }
+
+    /// A message of the client.
+    func received(_ handler: @escaping Handler) {
+        guard ending == nil else { return }
+        if rate?.take(nowNanoseconds: socket.worker.now.nanoseconds).isAdmitted == false {
+            socket.worker.refused("message_rate")
+            return socket.close(.policyViolation, reason: "too many messages")
+        }
+        waiting.append(Event(handler: handler, isFrame: true, taken: nil))
+        framesWaiting += 1
+        run()
+        if framesWaiting > C.options.waitingFrames, isReading {
+            isReading = false
+            socket.setReading(false)
+        }
+    }
+
+    /// A message of the channel layer.
+    func handle(_ handler: @escaping Handler, taken: (() -> Void)?) -> Bool {
+        guard ending == nil, waiting.count - framesWaiting < C.options.waitingMessages else { return false }
+        waiting.append(Event(handler: handler, isFrame: false, taken: taken))
+        run()
+        return true
+    }
+
+    /// The connection has ended: what runs may finish, what waits of the channel layer is given up, then `disconnect`.
+    func end(_ code: CloseCode, _ reason: String, _ done: @escaping () -> Void) {
+        guard ending == nil else { return }
+        webSocket.markClosed()
+        ending = ({ try await $0.disconnect(code, reason: reason, from: $1) }, done)
+        run()
+    }
+
+    /// Tells what runs to give up, and does not wait for it.
+    func cancel() {
+        for task in tasks.values { task.cancel() }
+        finish()
+    }
+
+    private func finish() {
+        let done = ending?.done
+        ending?.done = {}
+        done?()
+    }
+
+    // MARK: Running
+
+    private func run() {
+        guard isStarted else { return }
+        let most = max(1, C.options.concurrentHandlers)
+        while running < most, !waiting.isEmpty {
+            // One at a time: everything that waits is one task's work, in order.
+            let count = most == 1 ? waiting.count : 1
+            let batch = Array(waiting.prefix(count))
+            waiting.removeFirst(count)
+            framesWaiting -= batch.count { $0.isFrame }
+            for event in batch { event.taken?() }
+            start(batch.map(\.handler))
+        }
+        if !isReading, framesWaiting == 0 {
+            isReading = true
+            socket.setReading(true)
+        }
+        if let ending, running == 0, waiting.isEmpty, !hasEnded {
+            hasEnded = true
+            start([ending.handler])
+        }
+    }
+
+    private var hasEnded = false
+
+    private func start(_ handlers: [Handler]) {
+        running += 1
+        lastTask += 1
+        let (id, consumer, webSocket) = (lastTask, consumer, webSocket)
+        let session = NIOLoopBound(self, eventLoop: socket.worker.eventLoop)
+        tasks[id] = Task {
+            var failure: (any Error)?
+            for handler in handlers where failure == nil {
+                do { try await handler(consumer, webSocket) } catch { failure = error }
+            }
+            let thrown = failure
+            session.eventLoop.execute { session.value.finished(id, thrown) }
+        }
+    }
+
+    private func finished(_ id: Int, _ failure: (any Error)?) {
+        tasks[id] = nil
+        running -= 1
+        if let failure, !(failure is SocketClosed) { failed(failure) }
+        if hasEnded, running == 0 { return finish() }
+        run()
+    }
+
+    private func failed(_ error: any Error) {
+        socket.worker.handlerFailed(error, consumer: socket.service.name)
+        waiting.removeAll()
+        framesWaiting = 0
+        socket.close(.internalError, reason: "the server failed")
+    }
+}

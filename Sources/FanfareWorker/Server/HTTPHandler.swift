@@ -1,0 +1,175 @@
+import HTTPTypes
+import NIOCore
+import NIOHTTP1
+
+/// A connection before it is a WebSocket, or instead of one: answers its first request and closes.
+final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private let worker: WorkerLoop
+    private var context: ChannelHandlerContext?
+    private var request: Request?
+    private var isHead = false
+    private var exchange: Exchange?
+    /// What the handshake was refused with, until its request arrives here.
+    private var refusal: Response?
+    private var hasAnswered = false
+
+    init(worker: WorkerLoop) {
+        self.worker = worker
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        worker.strangerCame(self)
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) {
+        self.context = nil
+        worker.strangerLeft(self)
+    }
+
+    // MARK: Handshakes
+
+    /// Sends the request of a handshake on its way.
+    ///
+    /// - Parameter upgrade: Succeeds with the headers of the answer; fails when it is refused, and the refusal follows
+    ///   when the request itself arrives.
+    func begin(_ request: Request, _ upgrade: EventLoopPromise<HTTPFields>) {
+        let exchange = Exchange(
+            worker: worker,
+            peer: request.peer,
+            answer: { [weak self] response in
+                self?.refusal = response
+                upgrade.fail(SocketUpgrader.Refused())
+            },
+            upgrade: { upgrade.succeed($0) }
+        )
+        self.exchange = exchange
+        exchange.begin(request)
+    }
+
+    /// The exchange whose handshake is through: it belongs to the socket from here on.
+    func takeExchange() -> Exchange? {
+        defer { exchange = nil }
+        return exchange
+    }
+
+    // MARK: Requests
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        switch unwrapInboundIn(data) {
+        case .head(let head): began(head, context)
+        case .body(let bytes): received(bytes)
+        case .end: ended(context)
+        }
+    }
+
+    private func began(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
+        guard !hasAnswered, request == nil else { return }
+        isHead = head.method == .HEAD
+        if let refusal { return write(refusal) }
+        switch Handshake.request(of: head, peer: Peer.text(context.channel)) {
+        case .failure(let denial): refuse(denial)
+        case .success(let request) where request.isWebSocket:
+            // In order, and yet not carried out: something in it only NIO's upgrader saw.
+            _ = request
+            refuse(Denial(.badRequest, "The WebSocket handshake is not in order.", reason: "bad_handshake"))
+        case .success(let request): self.request = request
+        }
+    }
+
+    private func received(_ bytes: ByteBuffer) {
+        guard !hasAnswered, let count = request?.body.count else { return }
+        guard count + bytes.readableBytes <= worker.limits.bodyBytes else {
+            request = nil
+            return refuse(
+                Denial(
+                    .contentTooLarge,
+                    "The body of a request may have \(worker.limits.bodyBytes) bytes here.",
+                    reason: "body_too_large"
+                )
+            )
+        }
+        request?.body.append(contentsOf: bytes.readableBytesView)
+    }
+
+    private func ended(_ context: ChannelHandlerContext) {
+        guard !hasAnswered, let request else { return }
+        self.request = nil
+        let exchange = Exchange(
+            worker: worker,
+            peer: request.peer,
+            answer: { [weak self] in self?.write($0) },
+            upgrade: { _ in }
+        )
+        self.exchange = exchange
+        exchange.begin(request)
+    }
+
+    // MARK: The end
+
+    func channelInactive(context: ChannelHandlerContext) {
+        exchange?.abandon()
+        exchange = nil
+        context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // The refusal itself follows as a request that is answered.
+        guard !(error is SocketUpgrader.Refused) else { return }
+        if error is HTTPParserError {
+            worker.countResponse(.badRequest)
+            worker.refused("bad_request")
+        }
+        context.close(promise: nil)
+    }
+
+    /// Closes whatever is going on.
+    func abandon() {
+        context?.close(promise: nil)
+    }
+
+    private func refuse(_ denial: Denial) {
+        worker.refused(denial.reason)
+        write(denial.response)
+    }
+
+    private func write(_ response: Response) {
+        guard !hasAnswered, let context else { return }
+        hasAnswered = true
+        worker.countResponse(response.status)
+        var headers = HTTPHeaders(response.headers.map { ($0.name.rawName, $0.value) })
+        headers.replaceOrAdd(name: "content-length", value: String(response.body.count))
+        headers.replaceOrAdd(name: "x-content-type-options", value: "nosniff")
+        headers.replaceOrAdd(name: "connection", value: "close")
+        let status = HTTPResponseStatus(
+            statusCode: response.status.code,
+            reasonPhrase: response.status.reasonPhrase
+        )
+        let head = HTTPResponseHead(version: .http1_1, status: status, headers: headers)
+        context.write(wrapOutboundOut(.head(head)), promise: nil)
+        if !isHead, !response.body.isEmpty {
+            context.write(wrapOutboundOut(.body(.byteBuffer(ByteBuffer(bytes: response.body)))), promise: nil)
+        }
+        let written = context.eventLoop.makePromise(of: Void.self)
+        written.futureResult.assumeIsolated().whenComplete { _ in
+            // Only our half: bytes of the request that are still coming must not reset the connection before the
+            // answer is read. The peer closes the rest, or the deadline does.
+            self.context?.close(mode: .output, promise: nil)
+        }
+        context.writeAndFlush(wrapOutboundOut(.end(nil)), promise: written)
+    }
+}
+
+/// Where a connection comes from.
+enum Peer {
+    /// `127.0.0.1:4711`, `[::1]:4711`, or `unix`.
+    static func text(_ channel: any Channel) -> String {
+        guard let address = channel.remoteAddress, let host = address.ipAddress, let port = address.port else {
+            return "unix"
+        }
+        return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+}

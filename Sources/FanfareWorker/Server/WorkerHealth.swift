@@ -1,0 +1,59 @@
+/// What a worker tells about itself: for health checks, metrics and logs.
+public struct WorkerHealth: Sendable, Equatable {
+    /// Whether there is a link to a broker now.
+    public var isConnected = false
+    /// Why there is none, or why the last one ended.
+    public var lastFailure: String?
+    /// The worker's name in listings.
+    public var name = ""
+    /// The node of its process channels.
+    public var node = ""
+    /// WebSockets now.
+    public var sockets = 0
+    /// Connections that are no WebSocket yet.
+    public var handshakes = 0
+    /// Groups with members here.
+    public var groups = 0
+    /// What has been counted since the start.
+    public var counters = WorkerCounters()
+    /// Messages given to sockets.
+    public var messagesOut: UInt64 = 0
+    /// `send(2)` calls that took them there; fewer where messages of a burst were merged.
+    public var sends: UInt64 = 0
+}
+
+/// Counts since the start of a worker.
+public struct WorkerCounters: Sendable, Equatable {
+    /// Handshakes that became sockets.
+    public var socketsOpened: UInt64 = 0
+    /// HTTP answers by status.
+    public var responses: [Int: UInt64] = [:]
+    /// Connections closed before an answer: too many, too slow, or not HTTP.
+    public var handshakesDropped: UInt64 = 0
+    /// Sockets closed, by the code that began it; 1006 where no close frame did.
+    public var closes: [UInt16: UInt64] = [:]
+    /// Text and binary messages of clients.
+    public var messagesIn: UInt64 = 0
+    /// Messages of clients that were not sent on because there was no broker.
+    public var messagesRefused: UInt64 = 0
+    /// Messages from the broker for groups.
+    public var groupMessages: UInt64 = 0
+    /// Messages from the broker for one socket.
+    public var directMessages: UInt64 = 0
+    /// Messages from the broker that came after their expiry.
+    public var expired: UInt64 = 0
+    /// Messages from the broker that no consumer could read.
+    public var undecodable: UInt64 = 0
+    /// Messages the broker said this worker missed.
+    public var missed: UInt64 = 0
+    /// Messages of clients that were not what they should be, such as JSON that is none.
+    public var invalidMessages: UInt64 = 0
+    /// Handlers of consumers and pages that threw.
+    public var handlerFailures: UInt64 = 0
+    /// Messages dropped because too many waited for one connection's handlers.
+    public var handlersFull: UInt64 = 0
+    /// Requests, connections and messages refused, by reason.
+    public var refusals: [String: UInt64] = [:]
+    /// Links to a broker that were made.
+    public var links: UInt64 = 0
+}

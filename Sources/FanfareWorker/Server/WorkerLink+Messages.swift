@@ -1,0 +1,144 @@
+import FanfareModel
+import FanfareProtocol
+
+/// Messages from the broker, on their way to sockets.
+extension WorkerLink {
+    /// Passes a message of a group to its members here.
+    func deliver(_ delivery: GroupDelivery) {
+        worker.counters.groupMessages += 1
+        var accepted = 0
+        var dropped = 0
+        defer {
+            if let token = delivery.outcome {
+                _ = port.post(.outcome(token: token, accepted: UInt64(accepted), dropped: UInt64(dropped)))
+            }
+        }
+        let audiences = worker.fanOut.audiences(of: delivery.group)
+        guard !audiences.isEmpty else { return }
+        let message = delivery.remaining.value > 0 ? try? reader.value(delivery.body) : nil
+        let excluded = Set(delivery.exclude)
+        for audience in audiences where audience.count > 0 {
+            guard let message, let reached = send(message, delivery.group, to: audience, excluded) else {
+                dropped += drop(delivery, audience, excluded)
+                continue
+            }
+            accepted += reached.accepted
+            dropped += reached.dropped
+        }
+    }
+
+    /// - Returns: The members it reached and those that had no room, `nil` when the service does not know such messages.
+    private func send(
+        _ message: MessageValue,
+        _ group: String,
+        to audience: Audience,
+        _ excluded: Set<String>
+    ) -> (accepted: Int, dropped: Int)? {
+        guard !excluded.isEmpty else {
+            let members = audience.count
+            switch worker.fanOut.gather(for: audience, { audience.service.render(message, into: &$0) }) {
+            case .frames: return (members, 0)
+            case .each: return handle(message, group, for: Array(audience.sockets), audience.service)
+            case .unknown: return nil
+            }
+        }
+        var frames: [UInt8] = []
+        let rendering = audience.service.render(message, into: &frames)
+        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
+        switch rendering {
+        case .unknown: return nil
+        case .each: return handle(message, group, for: members, audience.service)
+        case .frames:
+            worker.fanOut.flush()
+            worker.fanOut.countSent(members.count)
+            frames.withUnsafeBytes { for member in members { member.send(frames: $0) } }
+            return (members.count, 0)
+        }
+    }
+
+    /// Hands a message to the handlers of each of `members`.
+    private func handle(
+        _ message: MessageValue,
+        _ group: String,
+        for members: [Socket],
+        _ service: any SocketService
+    ) -> (accepted: Int, dropped: Int) {
+        var accepted = 0
+        for member in members {
+            if service.handle(message, for: member, taken: nil) {
+                accepted += 1
+            } else {
+                worker.counters.handlersFull += 1
+                reports.dropped(channel: member.channelName, group: group, count: 1, reason: .full)
+            }
+        }
+        return (accepted, members.count - accepted)
+    }
+
+    /// - Returns: The members it was for, all of whom miss it.
+    private func drop(_ delivery: GroupDelivery, _ audience: Audience, _ excluded: Set<String>) -> Int {
+        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
+        guard let member = members.first else { return 0 }
+        let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
+        count(reason)
+        reports.dropped(
+            channel: member.channelName,
+            group: delivery.group,
+            count: UInt64(members.count),
+            reason: reason
+        )
+        return members.count
+    }
+
+    /// Passes a message of a channel to its socket.
+    func deliver(_ body: Body, to channel: String, remaining: Milliseconds) {
+        worker.counters.directMessages += 1
+        guard let socket = worker.socket(named: channel) else {
+            // Its consumer's last handler still runs, or the channel was closed while this was on its way; only the
+            // first is not counted by the broker.
+            guard worker.isEnding(channel) else { return }
+            reports.took(channel: channel)
+            return reports.dropped(channel: channel, group: nil, count: 1, reason: .ownerGone)
+        }
+        var frames: [UInt8] = []
+        var rendering = Rendering.unknown
+        if remaining.value > 0, let message = try? reader.value(body) {
+            rendering = socket.service.render(message, into: &frames)
+            if case .each = rendering {
+                let taken: () -> Void = { [weak self] in self?.took(channel) }
+                guard !socket.service.handle(message, for: socket, taken: taken) else { return }
+                worker.counters.handlersFull += 1
+                reports.took(channel: channel)
+                return reports.dropped(channel: channel, group: nil, count: 1, reason: .full)
+            }
+        }
+        reports.took(channel: channel)
+        guard case .frames = rendering else {
+            let reason = remaining.value > 0 ? DropReason.undecodable : .expired
+            count(reason)
+            return reports.dropped(channel: channel, group: nil, count: 1, reason: reason)
+        }
+        guard !frames.isEmpty else { return }
+        socket.send(message: frames)
+    }
+
+    /// A handler begins with a message of a channel: it waits no more.
+    private func took(_ channel: String) {
+        reports.took(channel: channel)
+        scheduleReports()
+    }
+
+    /// Reports that came up outside of a burst leave at the end of the turn.
+    private func scheduleReports() {
+        guard !isReportScheduled else { return }
+        isReportScheduled = true
+        worker.onNextTurn { [weak self] in
+            self?.isReportScheduled = false
+            self?.writeReports()
+        }
+    }
+
+    private func count(_ reason: DropReason) {
+        if reason == .expired { worker.counters.expired += 1 } else { worker.counters.undecodable += 1 }
+    }
+}

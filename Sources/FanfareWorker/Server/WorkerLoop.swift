@@ -1,0 +1,369 @@
+import FanfareModel
+import FanfareTransport
+import HTTPTypes
+import Logging
+import NIOCore
+
+#if canImport(FoundationEssentials)
+    import FoundationEssentials
+#else
+    import Foundation
+#endif
+
+/// Everything one worker process holds, on its one event loop: sockets, groups, the link to the broker.
+///
+/// Plain and not Sendable; `NIOLoopBound` is the door to it.
+final class WorkerLoop {
+    let name: String
+    let processID: Int
+    let limits: WorkerLimits
+    let logger: Logger
+    let router: Router
+    /// Which pages may open sockets where no router says otherwise.
+    let origins: OriginPolicy
+    let fanOut: FanOut
+    private let names: Limits
+    var counters = WorkerCounters()
+    /// `ws.NODE!`, in front of every socket's number.
+    let channelPrefix: String
+
+    private(set) var link: WorkerLink!
+    let eventLoop: any EventLoop
+    /// Ticks since the start.
+    private(set) var ticks = 0
+    private let node: String
+    private var sockets: [UInt64: Socket] = [:]
+    private var lastNumber: UInt64 = 0
+    private var wheel: PingWheel
+    /// Sockets that sent or got a close frame, with the tick at which they are given up.
+    private var leaving: [UInt64: (socket: Socket, deadline: Int)] = [:]
+    /// Sockets whose connection has ended while their consumer's last handler still runs.
+    private var ending: [UInt64: (socket: Socket, deadline: Int)] = [:]
+    private var deadlines = DeadlineTable()
+    private var services: [RouteID: any SocketService] = [:]
+    private var failuresLogged = LogWindow()
+    /// Connections that are no sockets yet, with the tick at which they are given up.
+    private var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
+    private var isStopping = false
+    private var onEmpty: (() -> Void)?
+
+    /// The time between two ticks; every deadline of a connection is rounded up to it.
+    static let tick = TimeAmount.seconds(1)
+
+    /// - Parameters:
+    ///   - node: The node of this process's channels, as the hello claims it.
+    ///   - router: What is served on this worker's port.
+    ///   - port: Takes requests to the broker; what comes back goes to ``link``.
+    init(
+        loop: any EventLoop,
+        configuration: WorkerServer.Configuration,
+        node: String,
+        processID: Int,
+        router: Router,
+        port: LayerPort,
+        logger: Logger
+    ) {
+        eventLoop = loop
+        name = configuration.name
+        self.processID = processID
+        self.node = node
+        limits = configuration.workerLimits
+        self.logger = logger
+        self.router = router
+        origins = configuration.origins
+        names = configuration.limits
+        channelPrefix = "ws.\(node)!"
+        fanOut = FanOut(mergedBytes: limits.mergedBytes)
+        wheel = PingWheel(ticksPerRound: Self.ticks(limits.pingAfter))
+        link = WorkerLink(worker: self, port: port, limits: configuration.limits)
+        for route in router.socketRoutes where services[route.id] == nil { services[route.id] = route.service() }
+    }
+
+    /// The channel layer for consumers and handlers.
+    var layer: WorkerLayer { WorkerLayer(worker: NIOLoopBound(self, eventLoop: eventLoop)) }
+
+    /// The loop's clock.
+    var now: Instant { Instant(nanoseconds: eventLoop.now.uptimeNanoseconds) }
+
+    /// What there is and what has been counted.
+    var health: WorkerHealth {
+        var health = WorkerHealth()
+        health.isConnected = link.welcome != nil
+        health.lastFailure = link.lastFailure?.text
+        health.name = name
+        health.node = node
+        health.sockets = sockets.count
+        health.handshakes = strangers.count
+        health.groups = fanOut.groupCount
+        health.counters = counters
+        health.messagesOut = fanOut.messagesOut
+        health.sends = fanOut.sends
+        return health
+    }
+
+    /// Runs `body` when everything that is ready now has been handled.
+    func onNextTurn(_ body: @escaping () -> Void) {
+        eventLoop.assumeIsolated().execute(body)
+    }
+
+    // MARK: Handshakes
+
+    /// Whether one more socket is within the limits.
+    var hasRoom: Bool { !isStopping && sockets.count + leaving.count < limits.sockets }
+
+    /// Whether one more connection may begin a handshake.
+    func admitsStranger() -> Bool {
+        guard !isStopping, strangers.count < limits.handshakes else {
+            counters.handshakesDropped += 1
+            return false
+        }
+        return true
+    }
+
+    func strangerCame(_ handler: HTTPHandler) {
+        strangers[ObjectIdentifier(handler)] = (handler, ticks + Self.ticks(limits.handshakeWithin) + 1)
+    }
+
+    func strangerLeft(_ handler: HTTPHandler) {
+        strangers[ObjectIdentifier(handler)] = nil
+    }
+
+    func countResponse(_ status: HTTPResponse.Status) {
+        counters.responses[status.code, default: 0] += 1
+    }
+
+    // MARK: Sockets
+
+    /// Those that get messages.
+    var openSockets: [Socket] { Array(sockets.values) }
+
+    /// Makes a socket that nobody knows yet.
+    func makeSocket(_ route: SocketRoute, path: String, address: String, remote: String) -> Socket {
+        lastNumber += 1
+        return Socket(
+            worker: self,
+            service: services[route.id]!,
+            path: path,
+            address: address,
+            remote: remote,
+            number: lastNumber
+        )
+    }
+
+    /// Declares a socket to the broker and joins its groups; ``Socket/joined()`` follows.
+    ///
+    /// Without a broker it will be accepted and closed at once with a code that tells to come back: only so does a page
+    /// learn why.
+    ///
+    /// - Returns: Whether there is a broker.
+    func open(_ socket: Socket, groups: [String], identity: Identity?) -> Bool {
+        guard link.welcome != nil else {
+            socket.onJoined = nil
+            socket.close(.tryAgainLater, reason: "no broker")
+            return false
+        }
+        sockets[socket.number] = socket
+        wheel.add(socket)
+        limitLife(of: socket, identity)
+        link.open(socket, groups: groups)
+        return true
+    }
+
+    /// A socket whose client was not let in is forgotten.
+    func discard(_ socket: Socket) {
+        discardLocally(socket)
+        if sockets.removeValue(forKey: socket.number) != nil { link.close(socket) }
+    }
+
+    /// A socket sends and gets no messages any more; its close frame is on the way, or never will be.
+    func leaves(_ socket: Socket, _ code: CloseCode, wasAccepted: Bool, reason: String) {
+        counters.closes[code.rawValue, default: 0] += 1
+        discardLocally(socket)
+        leaving[socket.number] = (socket, ticks + Self.ticks(limits.closeWithin) + 1)
+        guard sockets.removeValue(forKey: socket.number) != nil else { return }
+        guard wasAccepted else { return link.close(socket) }
+        ending[socket.number] = (socket, ticks + Self.ticks(limits.disconnectWithin) + 1)
+        socket.service.closed(socket, code, reason: reason) { [self] in ended(socket) }
+    }
+
+    private func discardLocally(_ socket: Socket) {
+        fanOut.removeAll(socket)
+        wheel.remove(socket)
+    }
+
+    /// A socket's consumer has nothing to do any more: its groups are left.
+    private func ended(_ socket: Socket) {
+        guard ending.removeValue(forKey: socket.number) != nil else { return }
+        link.close(socket)
+        checkEmpty()
+    }
+
+    /// Whether the consumer of a channel's socket is still busy with its end.
+    func isEnding(_ channel: String) -> Bool {
+        number(of: channel).flatMap { ending[$0] } != nil
+    }
+
+    /// A socket's connection is closed.
+    func gone(_ socket: Socket) {
+        leaving[socket.number] = nil
+        checkEmpty()
+    }
+
+    private func checkEmpty() {
+        guard isStopping, sockets.isEmpty, leaving.isEmpty, ending.isEmpty else { return }
+        onEmpty?()
+        onEmpty = nil
+    }
+
+    /// The name of the process channel of socket `number`.
+    func channelName(_ number: UInt64) -> String {
+        channelPrefix + String(number, radix: 36)
+    }
+
+    /// The open socket whose channel is `channel`.
+    func socket(named channel: String) -> Socket? {
+        number(of: channel).flatMap { sockets[$0] }
+    }
+
+    private func number(of channel: String) -> UInt64? {
+        guard channel.hasPrefix(channelPrefix),
+            let number = UInt64(channel.dropFirst(channelPrefix.count), radix: 36),
+            // Digits may be written in other ways that are other names.
+            channelName(number) == channel
+        else { return nil }
+        return number
+    }
+
+    /// What became of a message for a group.
+    enum Published: Equatable {
+        case sent
+        case noBroker
+        case tooLarge(limit: Int)
+        case badName
+    }
+
+    /// Sends a message to a group, behind everything this worker asked the broker before.
+    func publish(_ body: Body, to group: String) -> Published {
+        guard Names.isGroup(group, names) else { return .badName }
+        if let limit = link.welcome?.bodyBytes, body.count > limit { return .tooLarge(limit: limit) }
+        guard link.publish(body, to: group) else {
+            counters.messagesRefused += 1
+            return .noBroker
+        }
+        return .sent
+    }
+
+    // MARK: What went wrong
+
+    /// A request, a connection or a message was refused.
+    ///
+    /// - Parameter reason: From a small set; past ``reasonsMaximum`` different ones it is counted as `other`.
+    func refused(_ reason: String) {
+        let isKnown = counters.refusals[reason] != nil || counters.refusals.count < Self.reasonsMaximum
+        counters.refusals[isKnown ? reason : "other", default: 0] += 1
+    }
+
+    /// A handler of a consumer, or of a page, threw.
+    func handlerFailed(_ error: any Error, consumer: String) {
+        counters.handlerFailures += 1
+        guard let suppressed = failuresLogged.admit(at: now) else { return }
+        logger.error(
+            "a handler failed",
+            metadata: [
+                "consumer": "\(consumer)", "error": "\(String(describing: error).prefix(500))",
+                "suppressed": "\(suppressed)",
+            ]
+        )
+    }
+
+    private static let reasonsMaximum = 64
+
+    // MARK: Time
+
+    private func limitLife(of socket: Socket, _ identity: Identity?) {
+        socket.lifetime.lastMessage = ticks
+        if limits.lifetime.value > 0 {
+            // Spread over a tenth, so that sockets opened together do not come back together.
+            let length = Self.ticks(limits.lifetime)
+            socket.lifetime.endsAt = ticks + max(1, length - Int.random(in: 0...(length / 10)))
+        }
+        if let left = identity?.expiresAt?.timeIntervalSinceNow {
+            let end = ticks + Int(min(max(1, left.rounded(.up)), Double(Self.ticksMaximum)))
+            if end < socket.lifetime.endsAt {
+                socket.lifetime.endsAt = end
+                socket.lifetime.ending = .credentials
+            }
+        }
+        arm(socket)
+    }
+
+    /// Looks at a socket again when it may have to end; one that need not end is never looked at.
+    private func arm(_ socket: Socket) {
+        let next = min(idleEnd(of: socket), socket.lifetime.endsAt)
+        if next < Int.max { deadlines.add(socket.number, at: max(next, ticks + 1)) }
+    }
+
+    /// When the client has been silent for too long.
+    private func idleEnd(of socket: Socket) -> Int {
+        limits.idle.value > 0 ? socket.lifetime.lastMessage + max(1, Self.ticks(limits.idle)) : Int.max
+    }
+
+    private func checkLife(of socket: Socket) {
+        if socket.lifetime.endsAt <= ticks {
+            switch socket.lifetime.ending {
+            case .lifetime: socket.close(.serviceRestart, reason: "connect again: this connection is old")
+            case .credentials: socket.close(.unauthorized, reason: "the credentials have expired")
+            }
+        } else if idleEnd(of: socket) <= ticks {
+            socket.close(.timeout, reason: "nothing was said for too long")
+        } else {
+            arm(socket)
+        }
+    }
+
+    /// Pings whose turn it is and deadlines that have passed; once per ``tick``.
+    func timePassed() {
+        ticks += 1
+        for socket in wheel.tick() where !socket.ping() { socket.abandon(.abnormal) }
+        for socket in deadlines.due(at: ticks).compactMap({ sockets[$0] }) { checkLife(of: socket) }
+        for (socket, deadline) in leaving.values where deadline <= ticks { socket.abandon(.abnormal) }
+        for (socket, deadline) in ending.values where deadline <= ticks { socket.service.cancel(socket) }
+        for (handler, deadline) in strangers.values where deadline <= ticks {
+            counters.handshakesDropped += 1
+            handler.abandon()
+        }
+    }
+
+    /// Takes no connection and no message any more, and closes every socket with 1001.
+    ///
+    /// - Parameter onEmpty: Called when the last one is closed and its consumer has nothing to do any more.
+    func stop(_ onEmpty: @escaping () -> Void) {
+        isStopping = true
+        for (handler, _) in strangers.values { handler.abandon() }
+        for socket in openSockets { socket.close(.goingAway, reason: "the worker is stopping") }
+        link.writeDeclarations()
+        guard !leaving.isEmpty || !ending.isEmpty else { return onEmpty() }
+        self.onEmpty = onEmpty
+    }
+
+    private static func ticks(_ duration: Milliseconds) -> Int {
+        Int(min(duration.value / UInt64(tick.nanoseconds / 1_000_000), ticksMaximum))
+    }
+
+    /// A day: longer deadlines mean nothing here, and the wheel has a slot for each tick.
+    private static let ticksMaximum: UInt64 = 86_400
+}
+
+/// Which sockets to look at in which tick. Sockets that have gone meanwhile are passed over by whoever asks.
+struct DeadlineTable {
+    private var numbers: [Int: [UInt64]] = [:]
+
+    mutating func add(_ number: UInt64, at tick: Int) {
+        numbers[tick, default: []].append(number)
+    }
+
+    /// Takes out those of one tick. To be asked for every tick.
+    mutating func due(at tick: Int) -> [UInt64] {
+        numbers.isEmpty ? [] : numbers.removeValue(forKey: tick) ?? []
+    }
+}

@@ -1,0 +1,327 @@
+import FanfareTransport
+
+/// One WebSocket, from the joining of its groups on: its messages in, its frames out. Knows nothing of NIO's pipeline.
+///
+/// None of its functions calls into NIO before it returns. Lives on the worker's loop.
+final class Socket {
+    enum State {
+        /// Its channel and groups are being declared to the broker.
+        case joining
+        /// It is to be decided whether it is let in. What is sent to it waits.
+        case connecting
+        /// The client is let in.
+        case open
+        /// A close frame was sent; nothing else is.
+        case closing
+        case closed
+    }
+
+    let worker: WorkerLoop
+    let service: any SocketService
+    /// The path of its handshake, for listings.
+    let path: String
+    /// The client's address, for its consumer.
+    let address: String
+    /// Where the connection comes from, for listings.
+    let remote: String
+    /// This worker's count; the local part of the channel's name in base 36.
+    let number: UInt64
+    private(set) var state = State.joining
+
+    /// What the service keeps for it.
+    var attachment: AnyObject?
+    /// Kept by ``FanOut``.
+    var memberships: [Membership] = []
+    /// Groups of its own that the broker has not acknowledged for the first time.
+    var joinsPending = 0
+    /// Called once: all groups are joined, or why they will not be.
+    var onJoined: (((any Error)?) -> Void)?
+    /// Its place in ``PingWheel``.
+    var wheelPlace = PingWheel.Place()
+    /// When it has to end, and since when its client said nothing.
+    var lifetime = SocketLifetime()
+    /// Whether the peer sent anything since it was last pinged.
+    private(set) var wasHeard = true
+    /// Whether its client was let in.
+    private var wasAccepted = false
+    private var isReading = true
+
+    private var writer: SocketWriter?
+    /// Frames sent before there was a connection to write to.
+    private var held: [UInt8] = []
+    private var parser: WebSocketParser
+
+    init(
+        worker: WorkerLoop,
+        service: any SocketService,
+        path: String,
+        address: String,
+        remote: String,
+        number: UInt64
+    ) {
+        self.worker = worker
+        self.service = service
+        self.path = path
+        self.address = address
+        self.remote = remote
+        self.number = number
+        parser = WebSocketParser(limits: worker.limits)
+    }
+
+    /// The process channel that is this socket's address.
+    var channelName: String { worker.channelName(number) }
+
+    /// Whether anything can still be sent.
+    var takesFrames: Bool { state == .joining || state == .connecting || state == .open }
+
+    // MARK: The handshake
+
+    /// All groups of its own are acknowledged.
+    func joined() {
+        guard state == .joining else { return }
+        state = .connecting
+        let onJoined = onJoined
+        self.onJoined = nil
+        onJoined?(nil)
+    }
+
+    /// The client is let in; the answer to its handshake is on its way.
+    func accepted() {
+        guard takesFrames else { return }
+        wasAccepted = true
+        state = .open
+    }
+
+    /// The answer is written: what waited follows.
+    func attach(_ writer: SocketWriter) {
+        self.writer = writer
+        guard state != .closed else { return writer.close() }
+        let frames = held
+        held = []
+        write(frames)
+        publishDescriptor()
+        if !isReading { writer.setReading(false) }
+    }
+
+    /// What decides about it has finished; a socket that has ended meanwhile is told so too.
+    func opened() {
+        service.opened(self)
+    }
+
+    /// The client is not let in, or has left before it was.
+    func discard(_ reason: any Error = CancellationError()) {
+        guard takesFrames else { return }
+        state = .closed
+        let onJoined = onJoined
+        self.onJoined = nil
+        worker.discard(self)
+        onJoined?(reason)
+    }
+
+    // MARK: In
+
+    /// What one read brought.
+    func received(_ bytes: UnsafeRawBufferPointer) {
+        wasHeard = true
+        guard state != .closed else { return }
+        do {
+            try parser.feed(bytes) { handle($0) }
+        } catch {
+            violated(error)
+        }
+    }
+
+    private func handle(_ event: WebSocketEvent) {
+        guard takesFrames else {
+            // The answer to our close frame; whatever came before it crossed ours and is not read any more.
+            if case .close = event, state == .closing { end() }
+            return
+        }
+        switch event {
+        case .text(let text):
+            countMessage()
+            service.received(text: text, from: self)
+        case .binary(let bytes):
+            countMessage()
+            service.received(binary: bytes, from: self)
+        case .ping(let payload):
+            send(.pong, payload)
+        case .pong:
+            break
+        case .close(let code, let reason):
+            beginClosing(code, reason: reason)
+            write(ServerFrame.close(code))
+            end()
+        }
+    }
+
+    private func countMessage() {
+        worker.counters.messagesIn += 1
+        lifetime.lastMessage = worker.ticks
+    }
+
+    /// Lets the client send, or lets the kernel hold it back while its messages wait for handlers.
+    func setReading(_ isReading: Bool) {
+        self.isReading = isReading
+        // Nothing was read meanwhile, so nothing can be said of the peer's silence.
+        if isReading { wasHeard = true }
+        writer?.setReading(isReading)
+    }
+
+    private func violated(_ violation: WebSocketViolation) {
+        guard takesFrames else { return end() }
+        close(violation.code, reason: violation.reason)
+        // The stream cannot be read any more, so no answer to the close frame will be seen.
+        writer?.closeOutputWhenDrained()
+    }
+
+    /// The connection is gone. The last call.
+    func disconnected() {
+        writer?.channelClosed()
+        if takesFrames { beginClosing(.abnormal) }
+        state = .closed
+        worker.gone(self)
+    }
+
+    // MARK: Out
+
+    /// The descriptor a fan-out may use now, or −1.
+    var directDescriptor: CInt { writer?.directDescriptor ?? -1 }
+
+    /// Sends one text message; `text` must be UTF-8.
+    func send(text: [UInt8]) {
+        send(.text, text)
+    }
+
+    /// Sends frames that are encoded already.
+    func send(frames: UnsafeRawBufferPointer) {
+        guard takesFrames else { return }
+        guard let writer else { return hold(frames) }
+        switch writer.write(frames) {
+        case .written: break
+        case .pending: waits()
+        case .failed: abandon(.abnormal)
+        }
+    }
+
+    /// Sends one message that is encoded already, and counts it.
+    func send(message frames: [UInt8]) {
+        guard takesFrames else { return }
+        worker.fanOut.settle(self)
+        worker.fanOut.countSent(1)
+        frames.withUnsafeBytes { send(frames: $0) }
+    }
+
+    private func hold(_ frames: UnsafeRawBufferPointer) {
+        guard held.count + frames.count <= worker.limits.outgoingBytes else {
+            return close(.tryAgainLater, reason: "too much was sent before the connection was accepted")
+        }
+        held.append(contentsOf: frames)
+    }
+
+    /// Sends one frame.
+    func send(_ opcode: Opcode, _ payload: [UInt8]) {
+        var frames: [UInt8] = []
+        ServerFrame.append(opcode, payload, to: &frames)
+        frames.withUnsafeBytes { send(frames: $0) }
+    }
+
+    /// Takes over what a fan-out's `send` left.
+    ///
+    /// - Parameter taken: Bytes of `frames` the kernel took; −1 when it was not asked or the peer is gone.
+    func fanOutFellShort(_ frames: UnsafeRawBufferPointer, taken: Int) {
+        guard takesFrames else { return }
+        guard taken >= 0, let writer else { return send(frames: frames) }
+        writer.shortWrite(UnsafeRawBufferPointer(rebasing: frames[taken...]))
+        waits()
+    }
+
+    /// Frames wait for the peer to read: fan-outs leave the descriptor alone until they have gone.
+    private func waits() {
+        publishDescriptor()
+        guard let writer, writer.pendingBytes <= worker.limits.outgoingBytes else {
+            return close(.tryAgainLater, reason: "this client reads too slowly")
+        }
+        writer.onDrained = { [unowned self] in publishDescriptor() }
+    }
+
+    private func publishDescriptor() {
+        for membership in memberships {
+            guard let position = membership.position else { continue }
+            membership.audience.setDescriptor(directDescriptor, at: position)
+        }
+    }
+
+    private func write(_ frame: [UInt8]) {
+        guard let writer else { return held.append(contentsOf: frame) }
+        _ = frame.withUnsafeBytes { writer.write($0) }
+    }
+
+    // MARK: Groups
+
+    /// Where among the memberships `group` is.
+    func membershipIndex(_ group: String) -> Int? {
+        memberships.firstIndex { $0.audience.group == group }
+    }
+
+    /// This socket took another place in an audience.
+    func moved(to position: Int, in audience: Audience) {
+        guard let index = memberships.firstIndex(where: { $0.audience === audience }) else { return }
+        memberships[index].position = position
+    }
+
+    // MARK: The end
+
+    /// Sends a close frame and waits for the peer's; its memberships end when its service has heard of it.
+    func close(_ code: CloseCode, reason: String) {
+        guard takesFrames else { return }
+        beginClosing(code)
+        write(ServerFrame.close(code, reason: reason))
+    }
+
+    /// Closes without a word: the peer is gone or does not answer.
+    func abandon(_ code: CloseCode) {
+        if takesFrames { beginClosing(code) }
+        writer?.close()
+    }
+
+    /// Pings the peer; one that was silent since the last ping is gone.
+    ///
+    /// - Returns: Whether it still lives.
+    func ping() -> Bool {
+        guard writer != nil, isReading else { return true }
+        guard wasHeard else { return false }
+        wasHeard = false
+        ServerFrame.ping.withUnsafeBytes { send(frames: $0) }
+        return true
+    }
+
+    private func beginClosing(_ code: CloseCode, reason: String = "") {
+        state = .closing
+        let onJoined = onJoined
+        self.onJoined = nil
+        worker.leaves(self, code, wasAccepted: wasAccepted, reason: reason)
+        onJoined?(CancellationError())
+    }
+
+    private func end() {
+        writer?.closeWhenDrained()
+    }
+}
+
+/// When a socket has to end, in ticks of its worker.
+struct SocketLifetime {
+    /// The tick at which it is closed whatever it does; `Int.max` for never.
+    var endsAt = Int.max
+    /// What its client is told then.
+    var ending = Ending.lifetime
+    /// The tick of the client's last message, or of the beginning.
+    var lastMessage = 0
+
+    enum Ending: UInt8 {
+        /// It has lived as long as the worker lets sockets live.
+        case lifetime
+        /// The credentials it came with have expired.
+        case credentials
+    }
+}
