@@ -277,7 +277,7 @@ extension Setting {
         switch read(values) {
         case .integer(let number): number
         case .duration(let time): Int(clamping: time.value)
-        case .flag, .text, .list: preconditionFailure("\(name) has no magnitude")
+        default: preconditionFailure("\(name) has no magnitude")
         }
     }
 }

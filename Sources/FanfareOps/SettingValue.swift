@@ -4,10 +4,15 @@ package import FanfareModel
 package enum SettingValue: Sendable, Equatable {
     case integer(Int)
     case duration(Milliseconds)
+    case number(Double)
+    case rate(Rate)
     case flag(Bool)
-    /// `nil`: not set, and there is no default.
-    case text(String?)
+    case text(String)
     case list([String])
+    /// The values of each record, by path.
+    case records([[String: SettingValue]])
+    /// Not set, and there is no default.
+    case unset
 }
 
 /// What a setting accepts, in configuration files and on the command line alike.
@@ -16,8 +21,12 @@ package enum SettingKind: Sendable {
     case integer(ClosedRange<Int>)
     /// A number of bytes within the range; `KiB`, `MiB` and `GiB` may follow it.
     case bytes(ClosedRange<Int>)
+    /// A number within the range, whole or not.
+    case number(ClosedRange<Double>)
     /// Seconds within the range, with at most three decimals.
     case seconds(ClosedRange<Milliseconds>)
+    /// A ``Rate`` whose number and burst are within the range.
+    case rate(ClosedRange<Int>)
     /// `true` or `false`.
     case flag
     /// Any text.
@@ -26,6 +35,8 @@ package enum SettingKind: Sendable {
     case choice([String])
     /// Up to `most` texts.
     case list(example: String, most: Int)
+    /// Up to `most` records.
+    case records(most: Int)
 }
 
 /// Why a text is not a value of a setting's kind: the end of a sentence that begins with the setting's name.
@@ -44,10 +55,15 @@ extension SettingKind {
         case .seconds(let range):
             "a number of seconds from \(range.lowerBound.inSeconds) to \(range.upperBound.inSeconds) "
                 + "(up to three decimals)"
+        case .number(let range): "a number from \(Self.shown(range.lowerBound)) to \(Self.shown(range.upperBound))"
+        case .rate(let range):
+            "a rate from \(range.lowerBound) to \(range.upperBound), such as \(range.lowerBound)/s, "
+                + "\(range.lowerBound)/min or \(range.lowerBound)/10s (burst N may follow)"
         case .flag: "true or false"
         case .text(let example): "a text such as \(example)"
         case .choice(let words): "one of " + words.joined(separator: ", ")
         case .list(let example, let most): "a list of up to \(most) texts such as \(example)"
+        case .records(let most): "a list of up to \(most) records"
         }
     }
 
@@ -69,17 +85,78 @@ extension SettingKind {
             if !isQuoted, let number = Self.bytes(text), range.contains(number) { return .integer(number) }
         case .seconds(let range):
             if !isQuoted, let time = Milliseconds(seconds: text), range.contains(time) { return .duration(time) }
-        case .choice, .flag: break
+        case .number(let range):
+            if !isQuoted, let number = Self.number(text), range.contains(number) { return .number(number) }
+        case .rate(let range):
+            if let rate = Rate(text), range.contains(rate.count), range.contains(rate.burst) { return .rate(rate) }
+        case .choice, .flag, .records: break
         }
         throw WrongValue(text: "must be \(form), not " + (isQuoted ? "the text \"\(text)\"" : "\"\(text)\""))
     }
 
+    /// A value of this kind as YAML, on one line; `nil` for nothing and for records.
+    package func yaml(_ value: SettingValue) -> String? {
+        switch value {
+        case .integer(let number): if case .bytes = self { Self.shown(bytes: number) } else { String(number) }
+        case .number(let number): Self.shown(number)
+        case .duration(let time): time.inSeconds
+        case .rate(let rate): rate.description
+        case .flag(let value): String(value)
+        case .text(let text): if case .choice = self { text } else { Self.quoted(text) }
+        case .list(let texts): texts.isEmpty ? nil : "[" + texts.map(Self.quoted).joined(separator: ",") + "]"
+        case .records, .unset: nil
+        }
+    }
+
+    /// A value to begin with, as YAML, where there is no default.
+    var exampleYAML: String {
+        switch self {
+        case .integer(let range): String(range.lowerBound)
+        case .bytes(let range): Self.shown(bytes: range.lowerBound)
+        case .number(let range): Self.shown(range.lowerBound)
+        case .seconds(let range): range.lowerBound.inSeconds
+        case .rate(let range): "\(range.lowerBound)/s"
+        case .flag: "false"
+        case .text(let example): Self.quoted(example)
+        case .choice(let words): words.first ?? ""
+        case .list(let example, _): "[\(Self.quoted(example))]"
+        case .records: "[]"
+        }
+    }
+
+    /// `text` in double quotes. JSON's escapes are YAML's too, but two characters JSON lets through are not
+    /// printable in YAML (1.2.2, section 5.1).
+    private static func quoted(_ text: String) -> String {
+        JSONText.render(.string(text)).unicodeScalars.reduce(into: "") { quoted, scalar in
+            switch scalar {
+            case "\u{fffe}", "\u{ffff}": quoted += "\\u" + String(scalar.value, radix: 16)
+            default: quoted.unicodeScalars.append(scalar)
+            }
+        }
+    }
+
     /// Digits, with `_` between them where a person likes it; no sign, no leading zero, no overflow.
-    private static func integer(_ text: some StringProtocol) -> Int? {
+    static func integer(_ text: some StringProtocol) -> Int? {
         let digits = text.utf8.filter { $0 != UInt8(ascii: "_") }
         guard let first = digits.first, digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
         guard first != 0x30 || digits.count == 1, text.last != "_", text.first != "_" else { return nil }
         return Int(String(decoding: digits, as: UTF8.self))
+    }
+
+    /// Decimal digits with an optional sign, fraction and exponent; no infinity, no hexadecimal.
+    private static func number(_ text: String) -> Double? {
+        let digits = UInt8(ascii: "0")...UInt8(ascii: "9")
+        guard let first = text.utf8.first(where: { $0 != UInt8(ascii: "-") }), digits.contains(first),
+            let last = text.utf8.last, digits.contains(last),
+            text.utf8.allSatisfy({ digits.contains($0) || "+-.eE".utf8.contains($0) })
+        else { return nil }
+        return Double(text)
+    }
+
+    /// `number` as a person writes it: `1`, `0.25`.
+    private static func shown(_ number: Double) -> String {
+        let text = String(number)
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
     }
 
     private static let byteUnits = [("KiB", 1_024), ("MiB", 1_048_576), ("GiB", 1_073_741_824)]

@@ -10,16 +10,45 @@ package struct Settings<Values: Sendable>: Sendable {
     package private(set) var values: Values
     /// Which settings were given, by path, and where: `broker.yaml:7` or `--capacity`.
     package private(set) var origins: [String: String] = [:]
-    private let defaults: Values
-    private let table: [Setting<Values>]
+    let defaults: Values
+    let table: [Setting<Values>]
+    /// The list whose record this is, for errors; `nil` for a whole file.
+    private let place: String?
 
     /// - Parameters:
     ///   - defaults: What holds when nobody says anything.
     ///   - table: Every setting there is, those of one section side by side.
     package init(defaults: Values, table: [Setting<Values>]) {
+        precondition(!table.contains(where: \.isRequired), "only keys of records can be required")
+        self.init(defaults, table, place: nil)
+    }
+
+    private init(_ defaults: Values, _ table: [Setting<Values>], place: String?) {
         values = defaults
         self.defaults = defaults
         self.table = table
+        self.place = place
+    }
+
+    /// Reads one record of the list `place`.
+    static func record(
+        _ node: Node,
+        _ defaults: Values,
+        _ table: [Setting<Values>],
+        _ place: String,
+        _ file: String
+    ) throws(ProgramFailure) -> Record<Values> {
+        guard let mapping = node.mapping else {
+            let example = table.first { $0.isRequired }?.name ?? table.first?.name ?? "key"
+            throw refusal(file, node, "a record of \(place) must hold keys and values, such as \"\(example): …\"")
+        }
+        var settings = Settings(defaults, table, place: place)
+        try settings.read(mapping, file)
+        if let missing = table.first(where: { $0.isRequired && settings.origins[$0.path] == nil }) {
+            let text = "\"\(missing.path)\" is missing in this record of \(place); give it \(missing.kind.form)"
+            throw refusal(file, node, text)
+        }
+        return Record(settings.values, origin: "\(file):\(node.mark?.line ?? 1)", origins: settings.origins)
     }
 
     /// Takes one setting from the command line.
@@ -32,6 +61,7 @@ package struct Settings<Values: Sendable>: Sendable {
         guard let setting = table.first(where: { $0.path == path }) else {
             preconditionFailure("\(path) is not in the table of settings")
         }
+        precondition(setting.records == nil, "the records of \(path) come from files only")
         guard let last = texts.last else { return }
         if case .list = setting.kind {
             try assign(setting, texts.map { ($0, false) }, from: flag, called: flag)
@@ -55,7 +85,7 @@ package struct Settings<Values: Sendable>: Sendable {
                 "\(flag) \"\(assignment)\" must be NAME=VALUE, such as \(example)=VALUE"
             )
         }
-        let candidates = table.filter { $0.section != nil }
+        let candidates = table.filter { $0.section != nil && $0.records == nil }
         guard
             let setting = candidates.first(where: { $0.path == "\(section).\(parts[0])" || $0.path == parts[0] })
         else {
@@ -95,6 +125,10 @@ package struct Settings<Values: Sendable>: Sendable {
         guard let mapping = root.mapping else {
             throw Self.refusal(file, root, "expected keys and values, such as \"\(table.first?.name ?? "key"): …\"")
         }
+        try read(mapping, file)
+    }
+
+    private mutating func read(_ mapping: Node.Mapping, _ file: String) throws(ProgramFailure) {
         for (key, value) in mapping {
             let name = key.scalar?.string ?? ""
             if let setting = table.first(where: { $0.section == nil && $0.name == name }) {
@@ -102,7 +136,8 @@ package struct Settings<Values: Sendable>: Sendable {
             } else if table.contains(where: { $0.section == name }) {
                 try read(section: name, value, file)
             } else if let setting = table.first(where: { $0.name == name }), let section = setting.section {
-                throw Self.refusal(file, key, "\"\(name)\" belongs below \"\(section):\", with two spaces in front")
+                let spaces = place == nil ? "two spaces" : "two more spaces"
+                throw Self.refusal(file, key, "\"\(name)\" belongs below \"\(section):\", with \(spaces) in front")
             } else {
                 throw unknown(name, key, file, in: nil)
             }
@@ -129,6 +164,7 @@ package struct Settings<Values: Sendable>: Sendable {
         _ key: Node,
         _ file: String
     ) throws(ProgramFailure) {
+        if let records = setting.records { return try assign(setting, records, node, key, file) }
         let items: [Node] =
             if case .list = setting.kind, let sequence = node.sequence { Array(sequence) } else { [node] }
         var texts: [(String, Bool)] = []
@@ -141,17 +177,45 @@ package struct Settings<Values: Sendable>: Sendable {
             }
             texts.append((scalar.string, scalar.style != .plain && scalar.style != .any))
         }
-        try assign(setting, texts, from: "\(file):\((node.mark ?? key.mark)?.line ?? 1)", called: setting.name)
+        let origin = "\(file):\((node.mark ?? key.mark)?.line ?? 1)"
+        try assign(setting, texts, from: origin, called: "\(origin): \(setting.name)")
     }
 
-    /// The one place where a value gets in.
+    private mutating func assign(
+        _ setting: Setting<Values>,
+        _ records: RecordList<Values>,
+        _ node: Node,
+        _ key: Node,
+        _ file: String
+    ) throws(ProgramFailure) {
+        guard !node.isEmptyScalar else {
+            throw Self.refusal(file, key, "\(setting.name) has no value: give it records, or [] for none")
+        }
+        guard let sequence = node.sequence else {
+            let text = "\(setting.name) must be \(setting.kind.form): put \"- \" in front of each"
+            throw Self.refusal(file, node, text)
+        }
+        guard sequence.count <= records.most else {
+            let text = "\(setting.name) takes at most \(records.most) records, not \(sequence.count)"
+            throw Self.refusal(file, key, text)
+        }
+        try records.read(&values, Array(sequence), (place.map { $0 + "." } ?? "") + setting.path, file)
+        origins[setting.path] = "\(file):\(key.mark?.line ?? 1)"
+    }
+
+    /// The one place where a value of one line gets in.
+    ///
+    /// - Parameters:
+    ///   - setting: Anything but records.
+    ///   - texts: What was written; exactly one for anything but a list.
+    ///   - origin: Where, for later checks.
+    ///   - name: How an error about it begins.
     private mutating func assign(
         _ setting: Setting<Values>,
         _ texts: [(text: String, isQuoted: Bool)],
         from origin: String,
         called name: String
     ) throws(ProgramFailure) {
-        let prefix = origin.hasPrefix(name) ? "" : origin + ": "
         do throws(WrongValue) {
             if case .list(_, let most) = setting.kind {
                 guard texts.count <= most else {
@@ -162,48 +226,15 @@ package struct Settings<Values: Sendable>: Sendable {
                 setting.write(&values, try setting.kind.value(of: texts[0].text, isQuoted: texts[0].isQuoted))
             }
         } catch {
-            throw ProgramFailure(.configuration, "\(prefix)\(name) \(error.text)")
+            let text = setting.isSecret ? "must be \(setting.kind.form)" : error.text
+            throw ProgramFailure(.configuration, "\(name) \(text)")
         }
         origins[setting.path] = origin
     }
 
-    /// Every setting with its explanation and its value now, as a configuration file that says the same.
-    package func commentedYAML(title: String) -> String {
-        var lines = ["# \(title)"]
-        var section: String?
-        for setting in table {
-            lines.append("")
-            if setting.section != section, let name = setting.section { lines += ["\(name):"] }
-            section = setting.section
-            let indentation = section == nil ? "" : "  "
-            let value = setting.yaml(values)
-            let standard = setting.yaml(defaults)
-            let note = standard == nil || standard == value ? "" : " Default: \(standard ?? "")."
-            let flag = setting.flag.map { " On the command line: \($0)." } ?? ""
-            let comment = "\(setting.explanation) Takes \(setting.kind.form).\(note)\(flag)"
-            lines += Self.wrapped(comment).map { "\(indentation)# \($0)" }
-            lines.append(value.map { "\(indentation)\(setting.name): \($0)" } ?? "\(indentation)# \(setting.name):")
-        }
-        return lines.joined(separator: "\n")
-    }
-
-    /// `text` in lines that are comfortable to read in a terminal.
-    private static func wrapped(_ text: String, columns: Int = 96) -> [String] {
-        var lines = [""]
-        for word in text.split(separator: " ") {
-            if lines[lines.count - 1].isEmpty {
-                lines[lines.count - 1] = String(word)
-            } else if lines[lines.count - 1].count + 1 + word.count <= columns {
-                lines[lines.count - 1] += " " + word
-            } else {
-                lines.append(String(word))
-            }
-        }
-        return lines
-    }
-
     private func unknown(_ name: String, _ key: Node, _ file: String, in section: String?) -> ProgramFailure {
-        Self.refusal(file, key, "unknown key \"\(name)\"" + hint(name, in: section, table))
+        let place = place.map { " in \($0)" } ?? ""
+        return Self.refusal(file, key, "unknown key \"\(name)\"\(place)" + hint(name, in: section, table))
     }
 
     /// What was probably meant by `name` in `section`. What may stand there wins over what is equally close but
