@@ -72,7 +72,8 @@ let package = Package(
         .target(
             name: "FanfareTesting",
             dependencies: [
-                "FanfareModel", "FanfareTransport", "FanfareClient", "FanfareWorker", .nio, .nioPosix, .logging,
+                "FanfareModel", "FanfareTransport", "FanfareClient", "FanfareWorker", .nio, .nioPosix, .httpTypes,
+                .logging,
             ]
         ),
         .executableTarget(
@@ -105,7 +106,7 @@ let package = Package(
         .executableTarget(
             name: "fanfare-examples",
             dependencies: [
-                "FanfareModel", "FanfareClient", "FanfareWorker", .arguments, .logging, .grdb,
+                "FanfareModel", "FanfareClient", "FanfareWorker", .arguments, .httpTypes, .lifecycle, .logging, .grdb,
             ],
             path: "Sources/Examples",
             resources: [.embedInCode("Pages")]
@@ -137,12 +138,14 @@ let package = Package(
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", "FanfareClient",
                 "FanfareWorker", .logging,
-                .nio, .nioPosix, .nioHTTP1, .nioWebSocket, .nioEmbedded,
+                .nio, .nioPosix, .nioHTTP1, .nioWebSocket, .nioEmbedded, .httpTypes, .jwt, .crypto,
             ]
         ),
         .testTarget(
             name: "ExamplesTests",
-            dependencies: ["FanfareModel", "FanfareClient", "FanfareWorker", "FanfareTesting", "fanfare-examples"]
+            dependencies: [
+                "FanfareModel", "FanfareClient", "FanfareWorker", "FanfareTesting", "fanfare-examples", .httpTypes,
+            ]
         ),
         .testTarget(
             name: "FanfareOpsTests",

@@ -119,7 +119,7 @@ struct WorkerCommand: AsyncParsableCommand {
                 )
                 parts.append(RunningPart(name: "operations") { await ops.stop() })
             }
-            let worker = try await WorkerServer.start(plan.server, logger: logger)
+            let worker = try await WorkerServer.start(plan.server, router: .chat, logger: logger)
             stage.current = .running(worker)
             parts.append(
                 RunningPart(name: "worker") {

@@ -98,7 +98,10 @@ private final class DescriptorRun: Sendable {
         readers = NIOLoopBoundBox.makeBoxSendingValue([], eventLoop: loop)
         pending = NIOLoopBoundBox.makeBoxSendingValue(false, eventLoop: loop)
         sockets = NIOLoopBoundBox.makeBoxSendingValue([], eventLoop: loop)
+        let route = SocketRoute(service: { EchoService() }) { _, _ in SocketRoute.Plan() }
         worker = try await loop.submit {
+            var router = Router()
+            router.socket("/", route)
             var configuration = WorkerServer.Configuration()
             configuration.workerLimits.outgoingBytes = 64 * 1_048_576
             let worker = WorkerLoop(
@@ -106,7 +109,7 @@ private final class DescriptorRun: Sendable {
                 configuration: configuration,
                 node: "node",
                 processID: 7,
-                routes: [],
+                router: router,
                 port: ScriptedBroker().port,
                 logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
             )
@@ -122,9 +125,13 @@ private final class DescriptorRun: Sendable {
             peers.append(pair[1])
             let channel = try await ClientBootstrap(group: loop).withConnectedSocket(pair[0]).get()
             try await loop.submit { [worker, sockets] in
-                let request = SocketRequest(path: "/", room: room, wantsHello: false)
-                let route = Route(prefix: "/", consumer: EchoConsumer())
-                let socket = worker.value.open(SocketWriter(channel: channel), remote: "", route, request)
+                let socket = worker.value.makeSocket(route, path: "/", address: "", remote: "")
+                socket.onJoined = { [unowned socket] _ in
+                    socket.accepted()
+                    socket.attach(SocketWriter(channel: channel))
+                }
+                let groups = room.split(separator: ".").map { "chat_" + $0 }
+                _ = worker.value.open(socket, groups: groups, identity: nil)
                 try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket))
                 sockets.value.append(socket)
             }.get()

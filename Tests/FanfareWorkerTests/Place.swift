@@ -55,7 +55,7 @@ final class Place {
         configuration.brokers = brokers
         configuration.listenPort = port
         configuration.workerLimits = limits
-        return try await WorkerServer.start(configuration, logger: logger)
+        return try await WorkerServer.start(configuration, router: .chat, logger: logger)
     }
 
     /// The members of a group, when there are `count` of them.

@@ -15,7 +15,7 @@ final class ScriptedBroker {
     var isReachable = true
     /// Whether a GROUP_ADD is acknowledged at once.
     var acknowledges = true
-    private(set) var requests: [Request] = []
+    private(set) var requests: [FanfareModel.Request] = []
     private var waiting: [(Result<MessageValue, Failure>) -> Void] = []
     private var lastID: RequestID = 0
 
@@ -66,15 +66,11 @@ func groupMessage(_ group: String, _ text: String, remaining: UInt64 = 1_000) ->
     .groupDeliver(GroupDelivery(group: group, body: chatBody(text), remaining: Milliseconds(remaining)))
 }
 
-/// A consumer that joins the groups named in the room, separated by dots, and sends back what it gets.
-final class EchoConsumer: Consumer {
+/// A service whose sockets join the groups named in their room, separated by dots, and that sends back what it gets.
+final class EchoService: SocketService {
     let name = "echo"
     private(set) var opened = 0
     private let chat = ChatConsumer()
-
-    func groups(for request: SocketRequest) -> [String] {
-        request.room.split(separator: ".").map { "chat_" + $0 }
-    }
 
     func opened(_ socket: Socket) { opened += 1 }
 
@@ -82,7 +78,7 @@ final class EchoConsumer: Consumer {
 
     func received(binary: [UInt8], from socket: Socket) { socket.send(.binary, binary) }
 
-    func render(_ message: MessageValue, into frames: inout [UInt8]) -> Bool {
+    func render(_ message: MessageValue, into frames: inout [UInt8]) -> Rendering {
         chat.render(message, into: &frames)
     }
 }
@@ -92,18 +88,27 @@ final class EmbeddedWorker {
     let loop = EmbeddedEventLoop()
     let broker = ScriptedBroker()
     let worker: WorkerLoop
-    let echo = EchoConsumer()
+    let echo = EchoService()
+    private let chat = ChatConsumer()
+    private let echoRoute: SocketRoute
+    private let chatRoute: SocketRoute
 
     init(_ limits: WorkerLimits = WorkerLimits()) {
         var configuration = WorkerServer.Configuration()
         configuration.name = "embedded"
         configuration.workerLimits = limits
+        let (echo, chat) = (NIOLoopBound(echo, eventLoop: loop), NIOLoopBound(chat, eventLoop: loop))
+        echoRoute = SocketRoute(service: { echo.value }) { _, _ in SocketRoute.Plan() }
+        chatRoute = SocketRoute(service: { chat.value }) { _, _ in SocketRoute.Plan() }
+        var router = Router()
+        router.socket("/ws/echo/", echoRoute)
+        router.socket("/ws/x/", chatRoute)
         worker = WorkerLoop(
             loop: loop,
             configuration: configuration,
             node: "node",
             processID: 7,
-            routes: [],
+            router: router,
             port: broker.port,
             logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
         )
@@ -121,18 +126,29 @@ final class EmbeddedWorker {
 
     func connect() { worker.link.layerDidConnect(ScriptedBroker.welcome) }
 
-    /// A socket of `room`: chat, or echo whose room names several groups.
+    /// A socket of `room`: chat, or echo whose room names several groups. It is let in at once.
     func socket(_ room: String, isEcho: Bool = false, wantsHello: Bool = false) throws -> EmbeddedSocket {
         let channel = EmbeddedChannel(loop: loop)
         try channel.connect(to: SocketAddress(unixDomainSocketPath: "/nowhere")).wait()
-        let route = Route(prefix: "/ws/x/", consumer: isEcho ? echo : chat)
-        let request = SocketRequest(path: "/ws/x/\(room)/", room: room, wantsHello: wantsHello)
-        let socket = worker.open(SocketWriter(channel: channel), remote: "127.0.0.1:9", route, request)
+        let socket = worker.makeSocket(
+            isEcho ? echoRoute : chatRoute,
+            path: "/ws/x/\(room)/",
+            address: "127.0.0.1",
+            remote: "127.0.0.1:9"
+        )
+        let groups = isEcho ? room.split(separator: ".").map { "chat_" + $0 } : ["chat_" + room]
+        if !isEcho { socket.attachment = ChatConsumer.Seat(room: room, wantsHello: wantsHello) }
+        // What `Exchange` does, without a request.
+        let admit = { [unowned socket] in
+            socket.accepted()
+            socket.attach(SocketWriter(channel: channel))
+            socket.opened()
+        }
+        socket.onJoined = { failure in if failure == nil { admit() } }
+        if !worker.open(socket, groups: groups, identity: nil) { admit() }
         try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket))
         return EmbeddedSocket(channel: channel, socket: socket)
     }
-
-    private let chat = ChatConsumer()
 
     /// One read burst from the broker.
     func push(_ replies: Reply...) {

@@ -21,6 +21,7 @@ import Testing
         let run = EmbeddedWorker()
         run.connect()
         let socket = try run.socket("a", isEcho: true)
+        run.turn()
         try socket.receive(ClientFrame.bytes(first: 0x81, [0xff]) + ClientFrame.text("later"))
         let frames = try socket.frames()
         #expect(frames.map(\.closeCode) == [1_007])
