@@ -14,6 +14,8 @@ public struct Context: Sendable {
     public let logger: Logger
     /// Which pages may open WebSockets at this address; see ``AllowedOrigins``.
     var origins: OriginPolicy
+    /// What is to be held as long as the WebSocket lives, and given back with it.
+    var leases: [any Sendable & AnyObject] = []
     /// The WebSocket that is to be made of this request.
     let ticket: Ticket?
     private var values: [ObjectIdentifier: any Sendable] = [:]

@@ -127,7 +127,7 @@ struct IPNetwork: Sendable, Hashable {
             length = number
         }
         let hostBits = lengthMaximum - length
-        mask = hostBits == 128 ? 0 : .max << UInt128(hostBits)
+        mask = .max << hostBits
         first = IPAddress(bits: address.bits & mask)
         guard first == address else {
             throw InvalidSetting(

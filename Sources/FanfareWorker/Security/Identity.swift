@@ -81,12 +81,6 @@ public enum TokenFailure: Error, Sendable, Hashable, CustomStringConvertible {
     /// It is genuine, and this claim (`aud`, `iss`) says it is meant for others.
     case claimRefused(String)
 
-    /// The bytes of a signature as it stands in a token.
-    static func signature(_ part: Substring) throws(TokenFailure) -> [UInt8] {
-        guard let bytes = Base64URL.decode(part.utf8) else { throw .malformed("its signature is not base64url") }
-        return bytes
-    }
-
     /// One word without values, to count failures by.
     public var reason: String {
         switch self {
@@ -105,7 +99,7 @@ public enum TokenFailure: Error, Sendable, Hashable, CustomStringConvertible {
     /// What is wrong, in one line. Words of the token are quoted and cut.
     public var description: String {
         switch self {
-        case .tooLong(let bytes): "the token has \(bytes) bytes; at most \(TokenLimits.bytes) are read"
+        case .tooLong(let bytes): "the token has \(bytes) bytes; at most \(TokenText.bytesMaximum) are read"
         case .malformed(let problem): "the token cannot be read: \(problem)"
         case .forged: "the token was not signed with a key that is known here"
         case .unknownKey(let name): "the token was signed with the key \(InvalidSetting.quoted(name)), unknown here"
@@ -119,14 +113,20 @@ public enum TokenFailure: Error, Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Bounds of tokens.
-enum TokenLimits {
+/// What both kinds of tokens have in common as texts.
+enum TokenText {
     /// Bytes of one token. More: ``TokenFailure/tooLong(bytes:)``. Half of what a request's headers may have.
-    static let bytes = 8_192
+    static let bytesMaximum = 8_192
 
-    static func check(_ token: String) throws(TokenFailure) {
+    static func checkLength(_ token: String) throws(TokenFailure) {
         let count = token.utf8.count
-        guard count <= bytes else { throw .tooLong(bytes: count) }
+        guard count <= bytesMaximum else { throw .tooLong(bytes: count) }
+    }
+
+    /// The bytes of a signature.
+    static func signature(_ part: Substring) throws(TokenFailure) -> [UInt8] {
+        guard let bytes = Base64URL.decode(part.utf8) else { throw .malformed("its signature is not base64url") }
+        return bytes
     }
 }
 

@@ -138,11 +138,11 @@ public struct JWTVerifier: TokenVerifier, CustomStringConvertible {
     ///   - token: As it came, of any length and content.
     ///   - now: The time to check it against.
     public func verify(_ token: String, now: Date) throws(TokenFailure) -> Identity {
-        try TokenLimits.check(token)
+        try TokenText.checkLength(token)
         let parts = token.split(separator: ".", omittingEmptySubsequences: false)
         guard parts.count == 3 else { throw .malformed("it does not have three parts with . between them") }
         let candidates = try keys(for: try Self.object(parts[0], "header"))
-        let signature = try TokenFailure.signature(parts[2])
+        let signature = try TokenText.signature(parts[2])
         let signed = Array(token[..<parts[1].endIndex].utf8)
         // A signature of the wrong length throws; it is as wrong as any other.
         guard candidates.contains(where: { (try? $0.algorithm.verify(signature, signs: signed)) == true }) else {

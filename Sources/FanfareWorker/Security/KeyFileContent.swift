@@ -46,6 +46,6 @@ struct KeyFileContent {
     }
 
     static func text(_ path: String, _ problem: String) -> String {
-        "key file \(InvalidSetting.quoted(path)): \(problem)"
+        "key file \(path.debugDescription): \(problem)"
     }
 }

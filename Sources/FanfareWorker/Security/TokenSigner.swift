@@ -72,7 +72,7 @@ public struct TokenSigner: TokenVerifier, CustomStringConvertible {
         let value = Base64URL.encode(Self.ascii(json)) + ":" + Self.base62(seconds)
         let signature = HMAC<SHA256>.authenticationCode(for: Array(value.utf8), using: keys[0])
         let token = value + ":" + Base64URL.encode(signature)
-        try TokenLimits.check(token)
+        try TokenText.checkLength(token)
         return token
     }
 
@@ -82,13 +82,13 @@ public struct TokenSigner: TokenVerifier, CustomStringConvertible {
     ///   - token: As it came, of any length and content.
     ///   - now: The time to check it against.
     public func verify(_ token: String, now: Date) throws(TokenFailure) -> Identity {
-        try TokenLimits.check(token)
+        try TokenText.checkLength(token)
         let parts = token.split(separator: ":", omittingEmptySubsequences: false)
         guard parts.count == 3 else { throw .malformed("it does not have three parts with : between them") }
         guard parts[0].utf8.first != UInt8(ascii: ".") else {
             throw .malformed("it is compressed; sign with compress=False")
         }
-        let signature = try TokenFailure.signature(parts[2])
+        let signature = try TokenText.signature(parts[2])
         let value = Array(token[..<parts[1].endIndex].utf8)
         let isGenuine = keys.contains {
             HMAC<SHA256>.isValidAuthenticationCode(signature, authenticating: value, using: $0)

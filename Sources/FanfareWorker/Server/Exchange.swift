@@ -99,6 +99,7 @@ final class Exchange {
         }
         let socket = worker.makeSocket(route, path: request.path, address: request.address, remote: peer)
         self.socket = socket
+        socket.leases = context.leases
         let webSocket = WebSocket(socket, context: context, loop: worker.eventLoop)
         plan.attach?(socket, webSocket)
         socket.onJoined = { failure in

@@ -30,6 +30,8 @@ final class Socket {
 
     /// What the service keeps for it.
     var attachment: AnyObject?
+    /// Given back when the socket is gone.
+    var leases: [any Sendable & AnyObject] = []
     /// Kept by ``FanOut``.
     var memberships: [Membership] = []
     /// Groups of its own that the broker has not acknowledged for the first time.
@@ -112,6 +114,7 @@ final class Socket {
     func discard(_ reason: any Error = CancellationError()) {
         guard takesFrames else { return }
         state = .closed
+        leases = []
         let onJoined = onJoined
         self.onJoined = nil
         worker.discard(self)
@@ -180,6 +183,7 @@ final class Socket {
         writer?.channelClosed()
         if takesFrames { beginClosing(.abnormal) }
         state = .closed
+        leases = []
         worker.gone(self)
     }
 
