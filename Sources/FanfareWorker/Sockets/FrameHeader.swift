@@ -14,6 +14,8 @@ enum Opcode: UInt8, Sendable {
 struct FrameHeader {
     private(set) var isFinal = true
     private(set) var opcode = Opcode.continuation
+    /// Whether RSV1 is set: the frame begins a compressed message (RFC 7692, section 6).
+    private(set) var isCompressed = false
     /// Bytes of the payload, valid when the header is complete.
     private(set) var length = 0
 
@@ -32,20 +34,25 @@ struct FrameHeader {
     }
 
     /// Takes the next byte of an incomplete header.
-    mutating func take(_ byte: UInt8) throws(WebSocketViolation) {
+    ///
+    /// - Parameters:
+    ///   - byte: The byte.
+    ///   - allowsCompression: Whether permessage-deflate was agreed.
+    mutating func take(_ byte: UInt8, allowsCompression: Bool) throws(WebSocketViolation) {
         bytes[count] = byte
         count += 1
         switch count {
-        case 1: try checkFirst(byte)
+        case 1: try checkFirst(byte, allowsCompression: allowsCompression)
         case 2: try checkSecond(byte)
         default: break
         }
         if count > 2, isComplete { try readLength() }
     }
 
-    private mutating func checkFirst(_ byte: UInt8) throws(WebSocketViolation) {
+    private mutating func checkFirst(_ byte: UInt8, allowsCompression: Bool) throws(WebSocketViolation) {
         isFinal = byte & 0x80 != 0
-        guard byte & 0x70 == 0 else {
+        isCompressed = byte & 0x40 != 0
+        guard byte & 0x30 == 0, allowsCompression || !isCompressed else {
             throw WebSocketViolation(.protocolError, "a reserved bit without an extension")
         }
         guard let opcode = Opcode(rawValue: byte & 0x0f) else {
@@ -53,6 +60,9 @@ struct FrameHeader {
         }
         guard isFinal || !opcode.isControl else {
             throw WebSocketViolation(.protocolError, "a fragmented control frame")
+        }
+        guard !isCompressed || opcode == .text || opcode == .binary else {
+            throw WebSocketViolation(.protocolError, "the bit for compression in a frame that begins no message")
         }
         self.opcode = opcode
     }

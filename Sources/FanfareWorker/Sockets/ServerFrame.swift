@@ -8,10 +8,16 @@ enum ServerFrame {
     /// - Parameters:
     ///   - opcode: Control frames carry at most 125 bytes.
     ///   - payload: Any length.
-    static func append(_ opcode: Opcode, _ payload: some Collection<UInt8>, to frames: inout [UInt8]) {
+    ///   - isCompressed: Whether the payload is that of permessage-deflate (RFC 7692, section 6).
+    static func append(
+        _ opcode: Opcode,
+        _ payload: some Collection<UInt8>,
+        isCompressed: Bool = false,
+        to frames: inout [UInt8]
+    ) {
         let count = payload.count
         frames.reserveCapacity(frames.count + count + 10)
-        frames.append(0x80 | opcode.rawValue)
+        frames.append(0x80 | (isCompressed ? 0x40 : 0) | opcode.rawValue)
         if let short = UInt8(exactly: count), short < 126 {
             frames.append(short)
         } else if let middle = UInt16(exactly: count) {

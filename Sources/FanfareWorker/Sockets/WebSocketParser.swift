@@ -22,7 +22,7 @@ enum WebSocketEvent: Equatable {
     case close(CloseCode, reason: String)
 }
 
-/// Turns the bytes of one client into messages: RFC 6455, section 5, the server's side.
+/// Turns the bytes of one client into messages: RFC 6455, section 5, the server's side, with RFC 7692, section 6.
 ///
 /// Pure and incremental: any cut of the stream gives the same events. Holds only bytes that have been received, at
 /// most one message and one control frame. After an error or a close event, whatever comes is ignored.
@@ -35,23 +35,30 @@ struct WebSocketParser {
 
     private let messageBytes: Int
     private let fragments: Int
+    private let inflater: Inflater?
 
     private var stage = Stage.header
     private var header = FrameHeader()
     /// Payload bytes of the current frame seen so far.
     private var payloadSeen = 0
-    /// The data message being put together, unmasked.
+    /// The data message being put together, unmasked but not inflated.
     private var message: [UInt8] = []
     /// What the message began with; `nil` between messages.
     private var messageOpcode: Opcode?
+    private var messageIsCompressed = false
+    /// Bytes at the end of a text that begin a character; the text before them has been checked.
+    private var partialCharacterBytes: UInt8 = 0
     private var fragmentsSeen = 0
     /// The payload of the control frame being read.
     private var control: [UInt8] = []
 
-    /// - Parameter limits: Bounds the bytes and the fragments of a message.
-    init(limits: WorkerLimits) {
+    /// - Parameters:
+    ///   - limits: Bounds the bytes of a message, compressed and inflated, and its fragments.
+    ///   - inflater: The loop's, when permessage-deflate was agreed with the client.
+    init(limits: WorkerLimits, inflater: Inflater? = nil) {
         messageBytes = limits.messageBytes
         fragments = limits.fragments
+        self.inflater = inflater
     }
 
     /// Takes what one read brought and calls `event` for everything that is complete, in order.
@@ -69,12 +76,12 @@ struct WebSocketParser {
             while position < bytes.count {
                 switch stage {
                 case .header:
-                    try header.take(bytes[position])
+                    try header.take(bytes[position], allowsCompression: inflater != nil)
                     position += 1
                     if header.isComplete { try begin() }
                 case .payload:
                     let end = position + min(bytes.count - position, header.length - payloadSeen)
-                    take(UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
+                    try take(UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
                     position = end
                 case .finished:
                     return
@@ -99,7 +106,10 @@ struct WebSocketParser {
                 messageOpcode == nil ? "a continuation without a message" : "a message inside a fragmented one"
             )
         }
-        if header.opcode != .continuation { messageOpcode = header.opcode }
+        if header.opcode != .continuation {
+            messageOpcode = header.opcode
+            messageIsCompressed = header.isCompressed
+        }
         fragmentsSeen += 1
         guard fragmentsSeen <= fragments else {
             throw WebSocketViolation(.messageTooBig, "a message of more than \(fragments) fragments")
@@ -110,13 +120,32 @@ struct WebSocketParser {
     }
 
     /// Adds a piece of payload; memory follows what was received, not what was announced.
-    private mutating func take(_ piece: UnsafeRawBufferPointer) {
-        if header.opcode.isControl {
-            header.key.append(piece, offset: payloadSeen, to: &control)
-        } else {
-            header.key.append(piece, offset: payloadSeen, to: &message)
-        }
+    private mutating func take(_ piece: UnsafeRawBufferPointer) throws(WebSocketViolation) {
+        let offset = payloadSeen
         payloadSeen += piece.count
+        guard !header.opcode.isControl else {
+            return header.key.append(piece, offset: offset, to: &control)
+        }
+        header.key.append(piece, offset: offset, to: &message)
+        let isWhole = header.isFinal && payloadSeen == header.length
+        if messageOpcode == .text, !messageIsCompressed, !isWhole { try checkText(added: piece.count) }
+    }
+
+    /// Refuses an unfinished text as soon as it cannot become UTF-8 any more (section 8.1).
+    ///
+    /// A message that arrives at once never comes here: making the string checks it.
+    private mutating func checkText(added: Int) throws(WebSocketViolation) {
+        let start = message.count - added - Int(partialCharacterBytes)
+        let unchecked = message.count - start
+        do throws(UTF8.ValidationError) {
+            _ = try UTF8Span(validating: message.span.extracting(start...))
+            partialCharacterBytes = 0
+        } catch {
+            guard error.kind == .truncatedScalar, error.byteOffsets.upperBound == unchecked else {
+                throw Self.notUTF8
+            }
+            partialCharacterBytes = UInt8(error.byteOffsets.count)
+        }
     }
 
     private mutating func finish(_ event: (WebSocketEvent) -> Void) throws(WebSocketViolation) {
@@ -127,15 +156,23 @@ struct WebSocketParser {
             control = []
             try finishControl(payload, event)
         } else if header.isFinal {
-            let payload = message
-            let opcode = messageOpcode
-            release()
-            guard opcode == .text else { return event(.binary(payload)) }
-            guard let text = String(validating: payload, as: UTF8.self) else {
-                throw WebSocketViolation(.invalidPayload, "text that is not UTF-8")
-            }
+            let isText = messageOpcode == .text
+            let payload = try takeMessage()
+            guard isText else { return event(.binary(payload)) }
+            guard let text = String(validating: payload, as: UTF8.self) else { throw Self.notUTF8 }
             event(.text(text))
         }
+    }
+
+    private static let notUTF8 = WebSocketViolation(.invalidPayload, "text that is not UTF-8")
+
+    /// The whole message, inflated; the parser has none afterwards.
+    private mutating func takeMessage() throws(WebSocketViolation) -> [UInt8] {
+        let payload = message
+        let isCompressed = messageIsCompressed
+        release()
+        guard isCompressed, let inflater else { return payload }
+        return try inflater.inflate(payload, limit: messageBytes)
     }
 
     private mutating func finishControl(
@@ -171,6 +208,8 @@ struct WebSocketParser {
     private mutating func release() {
         message = []
         messageOpcode = nil
+        messageIsCompressed = false
+        partialCharacterBytes = 0
         fragmentsSeen = 0
     }
 }
