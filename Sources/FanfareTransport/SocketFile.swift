@@ -1,8 +1,8 @@
-import FanfareModel
+package import FanfareModel
 import Glibc
 
 /// The file of a Unix socket: taken over only when nobody listens on it, removed only when it is still ours.
-struct SocketFile: Sendable {
+package struct SocketFile: Sendable {
     /// Owner and group may connect, whatever the process's umask says.
     private static let mode: mode_t = 0o660
 
@@ -15,7 +15,7 @@ struct SocketFile: Sendable {
     ///
     /// - Returns: A descriptor that listens, the caller's from now on, and its file.
     /// - Throws: ``ProgramFailure`` when the folder is missing, the path is something else, or a broker is alive there.
-    static func listen(on path: String, backlog: CInt) throws(ProgramFailure) -> (descriptor: CInt, file: SocketFile) {
+    package static func listen(on path: String, backlog: CInt) throws(ProgramFailure) -> (descriptor: CInt, file: SocketFile) {
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "/"
         let lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard lock >= 0 else { throw unusable(path, "\(folder): \(systemReason()); make the folder first") }
@@ -40,7 +40,7 @@ struct SocketFile: Sendable {
     ///
     /// Before the descriptor is closed: until then nobody else takes the path for stale, and the inode's number is
     /// not used again.
-    func remove() {
+    package func remove() {
         var facts = stat()
         if lstat(path, &facts) == 0, facts.st_dev == device, facts.st_ino == inode { unlink(path) }
     }

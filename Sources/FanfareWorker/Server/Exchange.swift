@@ -14,6 +14,8 @@ final class Exchange {
     private(set) var socket: Socket?
     private var route: SocketRoute?
     private var task: Task<Void, Never>?
+    /// The extensions that were agreed, for the answer.
+    private var extensions: String?
     private var isAccepted = false
     private var isFinished = false
     private var isAttached = false
@@ -97,7 +99,16 @@ final class Exchange {
                 )
             )
         }
-        let socket = worker.makeSocket(route, path: request.path, address: request.address, remote: peer)
+        let compression = worker.limits.compression ? request.headers[values: .secWebSocketExtensions] : []
+        let agreed = Compression.negotiate(offers: compression)
+        extensions = agreed?.responseHeader
+        let socket = worker.makeSocket(
+            route,
+            path: request.path,
+            address: request.address,
+            remote: peer,
+            windowBits: agreed?.agreement.serverWindowBits ?? 0
+        )
         self.socket = socket
         socket.leases = context.leases
         let webSocket = WebSocket(socket, context: context, loop: worker.eventLoop)
@@ -116,6 +127,8 @@ final class Exchange {
         guard let socket, !isAccepted, !isOver else { return }
         isAccepted = true
         socket.accepted()
+        var headers = headers
+        headers[.secWebSocketExtensions] = extensions
         upgrade(headers)
     }
 

@@ -41,6 +41,16 @@ public struct WorkerLimits: Sendable, Equatable {
     /// Handlers of a closed connection that still run by then are cancelled, and its groups are left.
     package var disconnectWithin = Milliseconds(10_000)
 
+    // MARK: Compression
+
+    /// Whether permessage-deflate (RFC 7692) is agreed with clients that offer it. It costs time for every message and
+    /// saves bytes; without TLS between client and server it tells nobody anything new.
+    public var compression = false
+    /// Shorter messages are sent as they are.
+    public var compressionLeastBytes = 128
+    /// zlib's level, 1 (fast) to 9.
+    public var compressionLevel = 1
+
     // MARK: HTTP
 
     /// Bytes of the body of an HTTP request. More: 413.

@@ -36,14 +36,14 @@ extension WorkerLink {
     ) -> (accepted: Int, dropped: Int)? {
         guard !excluded.isEmpty else {
             let members = audience.count
-            switch worker.fanOut.gather(for: audience, { audience.service.render(message, into: &$0) }) {
+            switch worker.fanOut.gather(for: audience, { render(message, for: audience, into: &$0) }) {
             case .frames: return (members, 0)
             case .each: return handle(message, group, for: Array(audience.sockets), audience.service)
             case .unknown: return nil
             }
         }
         var frames: [UInt8] = []
-        let rendering = audience.service.render(message, into: &frames)
+        let rendering = render(message, for: audience, into: &frames)
         let members = audience.sockets.filter { !excluded.contains($0.channelName) }
         switch rendering {
         case .unknown: return nil
@@ -54,6 +54,15 @@ extension WorkerLink {
             frames.withUnsafeBytes { for member in members { member.send(frames: $0) } }
             return (members.count, 0)
         }
+    }
+
+    /// Writes a message as the members of an audience get it.
+    private func render(_ message: MessageValue, for audience: Audience, into frames: inout [UInt8]) -> Rendering {
+        guard audience.takesCompressed else { return audience.service.render(message, into: &frames) }
+        var plain: [UInt8] = []
+        let rendering = audience.service.render(message, into: &plain)
+        worker.compressor.append(frames: plain, windowBits: Audience.windowBits, to: &frames)
+        return rendering
     }
 
     /// Hands a message to the handlers of each of `members`.

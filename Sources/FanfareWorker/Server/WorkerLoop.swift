@@ -23,6 +23,12 @@ final class WorkerLoop {
     let origins: OriginPolicy
     let fanOut: FanOut
     private let names: Limits
+    /// One for all sockets: none keeps a context.
+    private(set) lazy var inflater = Inflater()
+    private(set) lazy var compressor = Compressor(
+        leastBytes: limits.compressionLeastBytes,
+        level: limits.compressionLevel
+    )
     var counters = WorkerCounters()
     /// `ws.NODE!`, in front of every socket's number.
     let channelPrefix: String
@@ -138,7 +144,13 @@ final class WorkerLoop {
     var openSockets: [Socket] { Array(sockets.values) }
 
     /// Makes a socket that nobody knows yet.
-    func makeSocket(_ route: SocketRoute, path: String, address: String, remote: String) -> Socket {
+    func makeSocket(
+        _ route: SocketRoute,
+        path: String,
+        address: String,
+        remote: String,
+        windowBits: Int = 0
+    ) -> Socket {
         lastNumber += 1
         return Socket(
             worker: self,
@@ -146,7 +158,8 @@ final class WorkerLoop {
             path: path,
             address: address,
             remote: remote,
-            number: lastNumber
+            number: lastNumber,
+            windowBits: windowBits
         )
     }
 

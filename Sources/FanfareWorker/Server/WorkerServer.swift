@@ -1,4 +1,5 @@
 import FanfareClient
+import FanfareTransport
 package import FanfareModel
 package import Logging
 import NIOCore
@@ -27,6 +28,8 @@ package final class WorkerServer: Sendable {
         package var listenHost = "127.0.0.1"
         /// 0 for any free port; see ``WorkerServer/port``.
         package var listenPort = 8_000
+        /// A Unix socket to listen on instead, for a proxy on the same machine.
+        package var listenPath: String?
         /// Bounds of what goes over the link to the broker.
         package var limits = Limits()
         /// Bounds of the sockets.
@@ -44,6 +47,7 @@ package final class WorkerServer: Sendable {
 
     private let group: MultiThreadedEventLoopGroup
     private let listener: any Channel
+    private let socketFile: SocketFile?
     private let parts: NIOLoopBound<Parts>
     private let isStopping = Atomic(false)
 
@@ -61,11 +65,13 @@ package final class WorkerServer: Sendable {
         port: Int,
         group: MultiThreadedEventLoopGroup,
         listener: any Channel,
+        socketFile: SocketFile?,
         parts: NIOLoopBound<Parts>
     ) {
         self.port = port
         self.group = group
         self.listener = listener
+        self.socketFile = socketFile
         self.parts = parts
     }
 
@@ -85,7 +91,7 @@ package final class WorkerServer: Sendable {
         let loop = group.next()
         do {
             let worker = NIOLoopBoundBox<WorkerLoop?>.makeEmptyBox(valueType: WorkerLoop.self, eventLoop: loop)
-            let listener = try await bind(configuration, on: loop, worker)
+            let (listener, socketFile) = try await bind(configuration, on: loop, worker)
             let port = listener.localAddress?.port ?? configuration.listenPort
             let connected = loop.makePromise(of: Void.self)
             let parts = try await loop.submit {
@@ -98,7 +104,13 @@ package final class WorkerServer: Sendable {
             loop.scheduleTask(in: firstLinkWithin) { connected.succeed() }
             try await connected.futureResult.get()
             try await listener.setOption(.autoRead, value: true).get()
-            return WorkerServer(port: port, group: group, listener: listener, parts: parts)
+            return WorkerServer(
+                port: port,
+                group: group,
+                listener: listener,
+                socketFile: socketFile,
+                parts: parts
+            )
         } catch {
             try? await group.shutdownGracefully()
             throw error
@@ -115,6 +127,7 @@ package final class WorkerServer: Sendable {
     /// - Parameter within: Sockets that have not answered the close frame by then are cut off.
     package func stop(within: Milliseconds) async {
         guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
+        socketFile?.remove()
         try? await listener.close()
         let loop = parts.eventLoop
         let emptied = loop.makePromise(of: Void.self)
@@ -177,7 +190,7 @@ package final class WorkerServer: Sendable {
         hello.attributes = [
             "pid": String(getpid()),
             "host": hostName(),
-            "listen": "\(configuration.listenHost):\(port)",
+            "listen": configuration.listenPath.map { "unix:\($0)" } ?? "\(configuration.listenHost):\(port)",
         ]
         return hello
     }
@@ -198,14 +211,11 @@ package final class WorkerServer: Sendable {
         _ configuration: Configuration,
         on loop: any EventLoop,
         _ worker: NIOLoopBoundBox<WorkerLoop?>
-    ) async throws -> any Channel {
+    ) async throws -> (any Channel, SocketFile?) {
         let limits = configuration.workerLimits
         let bootstrap = ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: limits.backlog)
-            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-            .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
             .serverChannelOption(.autoRead, value: false)
-            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.maxMessagesPerRead, value: 16)
             .childChannelOption(
                 .recvAllocator,
@@ -217,8 +227,26 @@ package final class WorkerServer: Sendable {
                     try addHandshake(to: channel, worker)
                 }
             }
+        if let path = configuration.listenPath {
+            let (descriptor, file) = try SocketFile.listen(on: path, backlog: limits.backlog)
+            do {
+                return (try await bootstrap.withBoundSocket(descriptor).get(), file)
+            } catch {
+                file.remove()
+                throw ProgramFailure(
+                    .configuration,
+                    "cannot listen on unix:\(path): \(reason(error)); choose another path"
+                )
+            }
+        }
         do {
-            return try await bootstrap.bind(host: configuration.listenHost, port: configuration.listenPort).get()
+            let channel =
+                try await bootstrap
+                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+                .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
+                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+                .bind(host: configuration.listenHost, port: configuration.listenPort).get()
+            return (channel, nil)
         } catch {
             let address = "\(configuration.listenHost):\(configuration.listenPort)"
             throw ProgramFailure(

@@ -4,6 +4,8 @@
 final class Audience {
     let group: String
     let service: any SocketService
+    /// Whether its members have agreed to compressed messages, made once for all of them.
+    let takesCompressed: Bool
     private(set) var descriptors: ContiguousArray<CInt> = []
     private(set) var sockets: ContiguousArray<Socket> = []
     /// Frames every member is still to get, in order.
@@ -17,9 +19,13 @@ final class Audience {
 
     var count: Int { sockets.count }
 
-    init(group: String, service: any SocketService) {
+    /// The window shared messages are compressed with. Sockets that agreed to a smaller one get them uncompressed.
+    static let windowBits = 15
+
+    init(group: String, service: any SocketService, takesCompressed: Bool) {
         self.group = group
         self.service = service
+        self.takesCompressed = takesCompressed
     }
 
     /// Adds a member; returns its position.

@@ -43,7 +43,7 @@ final class FanOut {
     @discardableResult
     func want(_ socket: Socket, in group: String) -> Bool {
         guard socket.membershipIndex(group) == nil else { return false }
-        let audience = audience(group, socket.service)
+        let audience = audience(group, socket.service, takesCompressed: socket.windowBits == Audience.windowBits)
         audience.wanted += 1
         socket.memberships.append(Membership(audience: audience))
         if socket.memberships.count == 2 { socket.memberships[0].audience.shared += 1 }
@@ -81,9 +81,10 @@ final class FanOut {
         }
     }
 
-    private func audience(_ group: String, _ service: any SocketService) -> Audience {
-        if let known = groups[group]?.first(where: { $0.service === service }) { return known }
-        let audience = Audience(group: group, service: service)
+    private func audience(_ group: String, _ service: any SocketService, takesCompressed: Bool) -> Audience {
+        let known = groups[group]?.first { $0.service === service && $0.takesCompressed == takesCompressed }
+        if let known { return known }
+        let audience = Audience(group: group, service: service, takesCompressed: takesCompressed)
         groups[group, default: []].append(audience)
         return audience
     }

@@ -30,6 +30,17 @@ enum ServerFrame {
         frames.append(contentsOf: payload)
     }
 
+    /// Takes the first frame off frames this type has made.
+    static func takeFirst(of frames: inout ArraySlice<UInt8>) -> (Opcode, ArraySlice<UInt8>)? {
+        guard frames.count >= 2, let opcode = Opcode(rawValue: frames[frames.startIndex] & 0x0f) else { return nil }
+        let short = frames[frames.startIndex + 1]
+        let width = short == 126 ? 2 : short == 127 ? 8 : 0
+        let length = width == 0 ? Int(short) : frames.dropFirst(2).prefix(width).reduce(0) { $0 << 8 | Int($1) }
+        let payload = frames.dropFirst(2 + width).prefix(length)
+        frames = frames.dropFirst(2 + width + length)
+        return (opcode, payload)
+    }
+
     /// A close frame.
     ///
     /// - Parameters:

@@ -27,6 +27,8 @@ final class Socket {
     /// This worker's count; the local part of the channel's name in base 36.
     let number: UInt64
     private(set) var state = State.joining
+    /// The window that was agreed for compressed messages; 0 when none may be sent.
+    let windowBits: UInt8
 
     /// What the service keeps for it.
     var attachment: AnyObject?
@@ -59,7 +61,8 @@ final class Socket {
         path: String,
         address: String,
         remote: String,
-        number: UInt64
+        number: UInt64,
+        windowBits: Int
     ) {
         self.worker = worker
         self.service = service
@@ -67,7 +70,8 @@ final class Socket {
         self.address = address
         self.remote = remote
         self.number = number
-        parser = WebSocketParser(limits: worker.limits)
+        self.windowBits = UInt8(windowBits)
+        parser = WebSocketParser(limits: worker.limits, inflater: windowBits > 0 ? worker.inflater : nil)
     }
 
     /// The process channel that is this socket's address.
@@ -213,7 +217,10 @@ final class Socket {
         guard takesFrames else { return }
         worker.fanOut.settle(self)
         worker.fanOut.countSent(1)
-        frames.withUnsafeBytes { send(frames: $0) }
+        guard windowBits > 0 else { return frames.withUnsafeBytes { send(frames: $0) } }
+        var compressed: [UInt8] = []
+        worker.compressor.append(frames: frames, windowBits: Int(windowBits), to: &compressed)
+        compressed.withUnsafeBytes { send(frames: $0) }
     }
 
     private func hold(_ frames: UnsafeRawBufferPointer) {
@@ -226,7 +233,11 @@ final class Socket {
     /// Sends one frame.
     func send(_ opcode: Opcode, _ payload: [UInt8]) {
         var frames: [UInt8] = []
-        ServerFrame.append(opcode, payload, to: &frames)
+        if windowBits > 0, !opcode.isControl {
+            worker.compressor.append(opcode, payload, windowBits: Int(windowBits), to: &frames)
+        } else {
+            ServerFrame.append(opcode, payload, to: &frames)
+        }
         frames.withUnsafeBytes { send(frames: $0) }
     }
 

@@ -33,6 +33,16 @@ final class Compressor {
         ServerFrame.append(opcode, compressed, isCompressed: true, to: &frames)
     }
 
+    /// Appends frames of the server, each compressed when that makes it shorter.
+    ///
+    /// - Parameter plain: Whole uncompressed frames of text and binary messages, as ``ServerFrame`` makes them.
+    func append(frames plain: [UInt8], windowBits: Int, to frames: inout [UInt8]) {
+        var rest = plain[...]
+        while let (opcode, payload) = ServerFrame.takeFirst(of: &rest) {
+            append(opcode, Array(payload), windowBits: windowBits, to: &frames)
+        }
+    }
+
     private func deflater(_ windowBits: Int) -> Deflater {
         precondition((8...15).contains(windowBits), "there is no window of \(windowBits) bits; give 8 to 15")
         // zlib makes no raw streams with a window of 256 bytes. With one of 512 it looks back 512 - 262 = 250 bytes
