@@ -8,41 +8,49 @@ package import NIOCore
     import Darwin
 #endif
 
-/// Writes the bytes of one connection straight to its descriptor with `send(2)`; what the kernel does not take goes
-/// through NIO, order kept.
+/// Writes the bytes of one connection straight to its descriptor with `send(2)`; what the kernel does not take waits in
+/// an ``OutgoingQueue`` and goes through NIO, a bounded part at a time, order kept.
 ///
-/// Whoever owns the connection sends everything through one writer and nothing past it. None of its functions calls
-/// into NIO before it returns: a NIO write can close the channel and run `channelInactive` in the middle of the
-/// caller's loop. Not Sendable; it lives on its channel's loop.
+/// Whoever owns the connection sends everything through one writer and nothing past it: frames of a broker link as
+/// bytes, WebSocket frames as ``LentFrames``, never both but for a last close frame. None of its functions calls into
+/// NIO before it returns: a NIO write can close the channel and run `channelInactive` in the middle of the caller's
+/// loop. Not Sendable; it lives on its channel's loop.
 package final class SocketWriter {
-    /// What became of the bytes of one ``write(_:)``.
-    package enum Outcome {
+    /// What became of the bytes of one write.
+    package enum Outcome: Equatable {
         /// The kernel has them.
         case written
         /// Some or all wait here, in order; ``onDrained`` tells when they have gone.
         case pending
+        /// As `pending`, but so many messages, these or older ones, were dropped by the policy.
+        case dropped(Int)
+        /// Nothing more may wait here: the caller gives up on this peer.
+        case overflow
         /// The peer is gone, or the channel is closed; the caller closes when its own loop is done.
         case failed
+    }
+
+    /// What there is while bytes wait. From its making until it is gone, a hand-over to NIO is scheduled or under way.
+    private final class Backlog {
+        var queue = OutgoingQueue()
+        /// What NIO has of ours.
+        var handedBytes = 0
+        var handedSince = 0
     }
 
     /// The descriptor a fan-out loop may `send` to right now; −1 while bytes wait here or in NIO, once the connection
     /// is gone, and always for a channel without a descriptor of its own.
     package private(set) var directDescriptor: CInt
-    /// Bytes the kernel has not taken yet.
-    package private(set) var pendingBytes = 0
+    private let descriptor: CInt
+    private let channel: any Channel
+    private var backlog: Backlog?
     /// Called when the last pending byte has gone to the kernel, never from inside ``write(_:)``.
     package var onDrained: (() -> Void)?
-
-    private let channel: any Channel
-    private let descriptor: CInt
-    /// Bytes that wait for their turn; NIO holds at most one buffer of ours at a time.
-    private var waiting: ByteBuffer?
-    private var isHandingOver = false
     private var isOpen = true
     private var endWhenDrained: CloseMode?
 
-    /// What a waiting buffer starts with: less would be grown at the next frame.
-    private static let waitingCapacityMinimum = 4_096
+    /// What NIO gets at once: it cannot be dropped any more.
+    private static let handOverBytes = 65_536
 
     /// Takes the descriptor of `channel`. On its loop, when the channel is registered and nothing written through NIO
     /// is pending.
@@ -62,30 +70,76 @@ package final class SocketWriter {
         directDescriptor = descriptor
     }
 
-    /// Sends `bytes` behind everything written before.
+    /// Bytes the kernel has not taken yet.
+    package var pendingBytes: Int { backlog.map { $0.queue.byteCount + $0.handedBytes } ?? 0 }
+
+    /// The tick since when the oldest pending byte waits, `nil` when none does.
+    package var waitingSince: Int? {
+        guard let backlog else { return nil }
+        return backlog.handedBytes > 0 ? backlog.handedSince : backlog.queue.oldest
+    }
+
+    // MARK: Bytes
+
+    /// Sends `bytes` behind everything written before; they are never dropped.
     ///
     /// - Parameter bytes: Not kept; what the kernel does not take is copied.
     package func write(_ bytes: UnsafeRawBufferPointer) -> Outcome {
         guard isOpen, endWhenDrained == nil else { return .failed }
-        guard !bytes.isEmpty else { return pendingBytes == 0 ? .written : .pending }
-        guard directDescriptor >= 0 else {
-            enqueue(bytes)
-            return .pending
-        }
-        let taken = Self.send(bytes, to: directDescriptor)
+        guard !bytes.isEmpty else { return backlog == nil ? .written : .pending }
+        let taken = directDescriptor >= 0 ? Self.send(bytes, to: directDescriptor) : 0
         guard taken >= 0 else { return .failed }
         guard taken < bytes.count else { return .written }
-        enqueue(UnsafeRawBufferPointer(rebasing: bytes[taken...]))
+        waiting().queue.append(opaque: UnsafeRawBufferPointer(rebasing: bytes[taken...]), at: 0)
         return .pending
     }
 
-    /// Takes over what a ``send(_:to:)`` of the caller on ``directDescriptor`` left.
+    // MARK: WebSocket frames
+
+    /// Sends whole messages, or one control frame, behind everything written before; a ping or pong before what waits.
     ///
-    /// - Parameter rest: The bytes after those the kernel took; copied. Dropped when the connection is gone.
-    package func shortWrite(_ rest: UnsafeRawBufferPointer) {
-        guard isOpen, !rest.isEmpty else { return }
-        enqueue(rest)
+    /// - Parameters:
+    ///   - frames: What the kernel does not take is kept within `bounds`.
+    ///   - bounds: Of what waits here and has not begun.
+    ///   - now: The tick.
+    package func write(_ frames: inout LentFrames, within bounds: OutgoingQueue.Bounds, at now: Int) -> Outcome {
+        guard isOpen, endWhenDrained == nil else { return .failed }
+        guard !frames.bytes.isEmpty else { return backlog == nil ? .written : .pending }
+        let taken = directDescriptor >= 0 ? Self.send(frames.bytes, to: directDescriptor) : 0
+        guard taken >= 0 else { return .failed }
+        return shortWrite(&frames, taken: taken, within: bounds, at: now)
     }
+
+    /// Takes over what a ``send(_:to:)`` of the caller on ``directDescriptor`` left, before anything else is written.
+    ///
+    /// - Parameters:
+    ///   - frames: What was sent.
+    ///   - taken: The bytes of it that the kernel took.
+    ///   - bounds: Of what waits here and has not begun.
+    ///   - now: The tick.
+    package func shortWrite(
+        _ frames: inout LentFrames,
+        taken: Int,
+        within bounds: OutgoingQueue.Bounds,
+        at now: Int
+    ) -> Outcome {
+        guard isOpen else { return .failed }
+        guard taken < frames.bytes.count else { return .written }
+        return switch waiting().queue.append(frames.keep(), taken: taken, at: now, within: bounds) {
+        case .admitted: .pending
+        case .dropped(let count): .dropped(count)
+        case .overflow: .overflow
+        }
+    }
+
+    /// Drops everything that waits here, but for the message that has begun.
+    ///
+    /// - Returns: The messages dropped.
+    package func discardWaiting() -> Int {
+        backlog?.queue.discard() ?? 0
+    }
+
+    // MARK: The system call
 
     /// One `send(2)` that neither blocks nor raises a signal.
     ///
@@ -108,11 +162,13 @@ package final class SocketWriter {
         }
     }
 
+    // MARK: The end
+
     /// Closes the connection when everything written so far has gone. What is written afterwards fails.
     package func closeWhenDrained() {
         guard isOpen, endWhenDrained != .all else { return }
         endWhenDrained = .all
-        if pendingBytes == 0 { close() }
+        if backlog == nil { close() }
     }
 
     /// Ends our half of the connection when everything written so far has gone; the peer's half is still read, so that
@@ -121,7 +177,7 @@ package final class SocketWriter {
         guard isOpen, endWhenDrained == nil else { return }
         endWhenDrained = .output
         directDescriptor = -1
-        if pendingBytes == 0 { closeOutput() }
+        if backlog == nil { closeOutput() }
     }
 
     /// Closes the connection without waiting for pending bytes, after the caller has returned.
@@ -145,50 +201,52 @@ package final class SocketWriter {
     package func channelClosed() {
         isOpen = false
         directDescriptor = -1
-        pendingBytes = 0
-        waiting = nil
+        backlog = nil
         onDrained = nil
     }
 
-    private func enqueue(_ bytes: UnsafeRawBufferPointer) {
+    // MARK: By way of NIO
+
+    /// Where bytes wait from now on.
+    private func waiting() -> Backlog {
+        if let backlog { return backlog }
+        let backlog = Backlog()
+        self.backlog = backlog
         directDescriptor = -1
-        pendingBytes += bytes.count
-        if waiting == nil {
-            waiting = channel.allocator.buffer(capacity: max(bytes.count, Self.waitingCapacityMinimum))
-        }
-        waiting?.writeBytes(bytes)
-        guard !isHandingOver else { return }
-        isHandingOver = true
+        scheduleHandOver()
+        return backlog
+    }
+
+    private func scheduleHandOver() {
         channel.eventLoop.assumeIsolated().execute { self.handOver() }
     }
 
-    /// Gives NIO what waits; the next buffer follows when NIO has written this one.
+    /// Gives NIO the first part of what waits; the next follows when NIO has written this one.
     private func handOver() {
-        guard isOpen, let buffer = waiting else {
-            isHandingOver = false
-            return
+        guard let backlog else { return }
+        let since = backlog.queue.oldest ?? 0
+        let room = min(backlog.queue.byteCount, Self.handOverBytes)
+        guard room > 0 else { return drained() }
+        var buffer = channel.allocator.buffer(capacity: room)
+        while buffer.readableBytes < room, let piece = backlog.queue.next(atMost: room - buffer.readableBytes) {
+            buffer.writeBytes(piece)
         }
-        waiting = nil
-        let count = buffer.readableBytes
+        backlog.handedBytes = buffer.readableBytes
+        backlog.handedSince = since
         let written = channel.eventLoop.makePromise(of: Void.self)
-        written.futureResult.assumeIsolated().whenComplete { self.handedOver(count, $0) }
+        written.futureResult.assumeIsolated().whenComplete { self.handedOver($0) }
         channel.writeAndFlush(buffer, promise: written)
     }
 
-    private func handedOver(_ count: Int, _ result: Result<Void, any Error>) {
-        isHandingOver = false
-        guard isOpen else { return }
+    private func handedOver(_ result: Result<Void, any Error>) {
+        guard let backlog else { return }
         guard case .success = result else { return channelClosed() }
-        pendingBytes -= count
-        if waiting != nil {
-            isHandingOver = true
-            channel.eventLoop.assumeIsolated().execute { self.handOver() }
-        } else {
-            drained()
-        }
+        backlog.handedBytes = 0
+        if backlog.queue.isEmpty { drained() } else { scheduleHandOver() }
     }
 
     private func drained() {
+        backlog = nil
         switch endWhenDrained {
         case .all: close()
         case .output: closeOutput()

@@ -1,5 +1,6 @@
 import FanfareModel
 import FanfareOps
+import FanfareTransport
 import FanfareWorker
 
 extension WorkerLimits {
@@ -50,11 +51,29 @@ extension WorkerLimits {
             1...1_000_000,
             "Fragments of one incoming message; more closes the socket with 1009."
         ),
+        .integer(
+            "outgoing_messages",
+            \.outgoingMessages,
+            1...10_000_000,
+            "Messages waiting for a socket whose peer does not read; of more, outgoing_policy decides."
+        ),
         .bytes(
             "outgoing_bytes",
             \.outgoingBytes,
             4_096...gibibyte,
-            "Bytes waiting for a socket whose peer does not read; more closes it with 1013."
+            "Bytes waiting for a socket whose peer does not read; of more, outgoing_policy decides."
+        ),
+        .choice(
+            "outgoing_policy",
+            \.outgoingPolicyName,
+            OutgoingQueue.Policy.allCases.map(\.rawValue),
+            "When too much waits for a socket: close it with 1013, or drop the newest or the oldest messages."
+        ),
+        .seconds(
+            "outgoing_age_seconds",
+            \.outgoingAge,
+            1_000...3_600_000,
+            "How long something may wait for a peer that does not read; longer closes the socket with 1013."
         ),
         .seconds(
             "ping_after_seconds",
@@ -81,6 +100,12 @@ extension WorkerLimits {
             "Size of the frames of one group that are merged into one write."
         ),
     ]
+
+    /// ``outgoingPolicy`` in the type settings have.
+    private var outgoingPolicyName: String? {
+        get { outgoingPolicy.rawValue }
+        set { outgoingPolicy = newValue.flatMap(OutgoingQueue.Policy.init) ?? WorkerLimits().outgoingPolicy }
+    }
 
     /// ``backlog`` in the type settings have.
     private var backlogConnections: Int {

@@ -4,6 +4,8 @@ import NIOEmbedded
 import NIOPosix
 import Testing
 
+@testable import FanfareWorker
+
 #if canImport(Glibc)
     import Glibc
 #elseif canImport(Musl)
@@ -15,31 +17,118 @@ import Testing
 @Suite struct SocketWriterTests {
     @Test(
         "A reader that stalls gets every byte once and in order, over a Unix socket and over TCP",
-        arguments: [true, false]
+        arguments: [true, false],
+        [WriteKind.bytes, .frames]
     )
-    func stalledReader(overTCP: Bool) async throws {
+    func stalledReader(overTCP: Bool, kind: WriteKind) async throws {
         let total = 3 * 1_048_576
         let run = try await WriterRun(overTCP: overTCP)
         // Nobody reads while these are written: the kernel's buffer fills and the rest waits.
-        let stalledPending = try await run.write(Stream.chunks(0..<total, seed: 7))
+        let early = kind.encoded(Stream.chunks(0..<total, seed: 7))
+        let stalledPending = try await run.write(early, kind)
         #expect(stalledPending > 0)
+        #expect(try await run.onLoop { $0.directDescriptor } == -1)
         // Reading and writing overlap from here on.
-        async let received = run.read(total * 2)
-        for part in Stream.parts(total..<(total * 2), count: 64) {
-            _ = try await run.write(Stream.chunks(part, seed: UInt64(part.lowerBound)))
+        let late = Stream.parts(total..<(total * 2), count: 64).map {
+            kind.encoded(Stream.chunks($0, seed: UInt64($0.lowerBound)))
         }
-        let bytes = try await received
+        let count = (early + late.flatMap { $0 }).reduce(0) { $0 + $1.count }
+        async let received = run.read(count)
+        for part in late { _ = try await run.write(part, kind) }
+        let bytes = kind.decoded(try await received)
         #expect(Stream.firstDifference(bytes) == nil)
         #expect(bytes.count == total * 2)
         try await run.drained()
         #expect(try await run.isDirect())
+        #expect(try await run.onLoop { $0.waitingSince == nil && $0.pendingBytes == 0 })
+        try await run.finish()
+    }
+
+    @Test(
+        "A reader that stalls gets whole messages in order, and every other one is counted",
+        arguments: [OutgoingQueue.Policy.dropNewest, .dropOldest]
+    )
+    func droppingPolicy(policy: OutgoingQueue.Policy) async throws {
+        let run = try await WriterRun(overTCP: false)
+        let bounds = OutgoingQueue.Bounds(messages: 50, bytes: 60_000, policy: policy)
+        // Turn by turn: what NIO has by the end of one cannot be dropped.
+        var dropped = 0
+        let count = 2_000
+        for turn in 0..<(count / 100) {
+            dropped += try await run.onLoop { writer in
+                var dropped = 0
+                for index in (turn * 100)..<(turn * 100 + 100) {
+                    switch writer.send(numbered(index), bounds) {
+                    case .dropped(let messages): dropped += messages
+                    case .written, .pending: break
+                    case .failed, .overflow: Issue.record("message \(index)")
+                    }
+                }
+                #expect(writer.pendingBytes < 60_000 + 65_536 + 1_100)
+                return dropped
+            }
+        }
+        try await run.onLoop { $0.closeWhenDrained() }
+        let numbers = numbers(in: try await run.read(.max))
+        #expect(dropped > 0)
+        #expect(numbers.count + dropped == count)
+        #expect(numbers == numbers.sorted())
+        #expect(Set(numbers).count == numbers.count)
+        switch policy {
+        case .dropOldest: #expect(Array(numbers.suffix(50)) == Array((count - 50)..<count))
+        default: #expect(numbers == Array(0..<numbers.count))
+        }
+        try await run.finish()
+    }
+
+    @Test func `who is disconnected gets what has begun, then the close frame, and nothing else`() async throws {
+        let run = try await WriterRun(overTCP: false)
+        let bounds = OutgoingQueue.Bounds(messages: 30, bytes: 1_048_576, policy: .disconnect)
+        let written = try await run.onLoop { writer in
+            var written = 0
+            while writer.send(numbered(written), bounds) != .overflow { written += 1 }
+            #expect(writer.waitingSince == 9)
+            let discarded = writer.discardWaiting()
+            #expect(discarded == 30)
+            let close = ServerFrame.close(.tryAgainLater)
+            #expect(close.withUnsafeBytes { writer.write($0) } == .pending)
+            writer.closeWhenDrained()
+            return written - discarded
+        }
+        let bytes = try await run.read(.max)
+        #expect(Array(bytes.suffix(4)) == ServerFrame.close(.tryAgainLater))
+        #expect(numbers(in: bytes.dropLast(4)) == Array(0..<written))
+        try await run.finish()
+    }
+
+    @Test func `pings that are not read cost one answer and come before what waits`() async throws {
+        let run = try await WriterRun(overTCP: false)
+        let bounds = OutgoingQueue.Bounds(messages: 5_000, bytes: 8_000_000, policy: .disconnect)
+        let written = try await run.onLoop { writer in
+            var written = 0
+            while writer.send(numbered(written), bounds) == .written { written += 1 }
+            for _ in 0..<20 { _ = writer.send(numbered(written + 1), bounds) }
+            let pending = writer.pendingBytes
+            for byte in UInt8(0)..<200 { #expect(writer.send([0x8a, 1, byte], bounds) == .pending) }
+            #expect(writer.pendingBytes == pending + 3)
+            writer.closeWhenDrained()
+            return written
+        }
+        var bytes = try await run.read(.max)
+        var frames: [ReceivedFrame] = []
+        while let frame = ReceivedFrame(consuming: &bytes) { frames.append(frame) }
+        let pong = try #require(frames.firstIndex { $0.opcode == 10 })
+        #expect(frames[pong].payload == [199])
+        #expect(frames.count == written + 22)
+        // Whether the message that did not fit had begun is the kernel's choice.
+        #expect(pong == written || pong == written + 1)
         try await run.finish()
     }
 
     @Test func `closing when drained loses nothing that was written before`() async throws {
         let total = 2 * 1_048_576
         let run = try await WriterRun(overTCP: true)
-        _ = try await run.write(Stream.chunks(0..<total, seed: 3))
+        _ = try await run.write(Stream.chunks(0..<total, seed: 3), .bytes)
         try await run.onLoop { $0.closeWhenDrained() }
         let late = try await run.onLoop { writer in
             [UInt8](repeating: 0, count: 10).withUnsafeBytes { writer.write($0) == .failed }
@@ -90,6 +179,64 @@ import Testing
         #expect(outcome.0 == -1)
         #expect(outcome.1)
         try await run.finish()
+    }
+}
+
+/// How a run writes its chunks.
+enum WriteKind: Sendable {
+    /// As a broker link does it.
+    case bytes
+    /// As WebSocket messages, some of them by fan-outs.
+    case frames
+
+    func encoded(_ chunks: [[UInt8]]) -> [[UInt8]] {
+        guard self == .frames else { return chunks }
+        return chunks.map { chunk in
+            var frames: [UInt8] = []
+            ServerFrame.append(.binary, chunk, to: &frames)
+            return frames
+        }
+    }
+
+    func decoded(_ bytes: [UInt8]) -> [UInt8] {
+        guard self == .frames else { return bytes }
+        var messages = WebSocketMessages(bytes)
+        var payload: [UInt8] = []
+        while messages.count > 0 {
+            let (first, rest) = messages.take(1)
+            var frame = Array(first + rest)
+            payload += ReceivedFrame(consuming: &frame)?.payload ?? []
+        }
+        return payload
+    }
+}
+
+/// About a kilobyte that says which it is.
+private func numbered(_ index: Int) -> [UInt8] {
+    var frames: [UInt8] = []
+    let payload = withUnsafeBytes(of: UInt32(index).bigEndian) { Array($0) }
+    ServerFrame.append(.binary, payload + [UInt8](repeating: 7, count: 1_000), to: &frames)
+    return frames
+}
+
+/// Which numbered messages `bytes` consists of.
+private func numbers(in bytes: some Sequence<UInt8>) -> [Int] {
+    var bytes = Array(bytes)
+    var numbers: [Int] = []
+    while let frame = ReceivedFrame(consuming: &bytes) {
+        numbers.append(frame.payload.prefix(4).reduce(0) { $0 << 8 | Int($1) })
+    }
+    #expect(bytes.isEmpty)
+    return numbers
+}
+
+extension SocketWriter {
+    /// Sends frames at the tick 9.
+    fileprivate func send(_ frames: [UInt8], _ bounds: OutgoingQueue.Bounds) -> Outcome {
+        frames.withUnsafeBytes { bytes in
+            var lent = LentFrames(bytes)
+            return write(&lent, within: bounds, at: 9)
+        }
     }
 }
 
@@ -176,18 +323,27 @@ private final class WriterRun: Sendable {
     }
 
     /// Writes the chunks in one loop turn and returns the bytes left pending.
-    func write(_ chunks: [[UInt8]]) async throws -> Int {
-        try await onLoop { writer in
+    func write(_ chunks: [[UInt8]], _ kind: WriteKind) async throws -> Int {
+        let bounds = OutgoingQueue.Bounds(messages: .max, bytes: .max, policy: .disconnect)
+        return try await onLoop { writer in
             for (index, chunk) in chunks.enumerated() {
                 chunk.withUnsafeBytes { bytes in
+                    guard kind == .frames else {
+                        #expect(writer.write(bytes) != .failed)
+                        return
+                    }
+                    var lent = LentFrames(bytes)
                     // Every third chunk as a fan-out loop does it.
                     guard index % 3 == 2, writer.directDescriptor >= 0 else {
-                        #expect(writer.write(bytes) != .failed)
+                        #expect([.written, .pending].contains(writer.write(&lent, within: bounds, at: 0)))
                         return
                     }
                     let taken = SocketWriter.send(bytes, to: writer.directDescriptor)
                     #expect(taken >= 0)
-                    writer.shortWrite(UnsafeRawBufferPointer(rebasing: bytes[taken...]))
+                    #expect(
+                        writer.shortWrite(&lent, taken: taken, within: bounds, at: 0)
+                            == (taken == bytes.count ? .written : .pending)
+                    )
                 }
             }
             return writer.pendingBytes

@@ -16,6 +16,8 @@ public struct WorkerHealth: Sendable, Equatable {
     public var groups = 0
     /// What has been counted since the start.
     public var counters = WorkerCounters()
+    /// Sockets whose peers have not read everything yet.
+    public var slowReaders = 0
     /// Messages given to sockets.
     public var messagesOut: UInt64 = 0
     /// `send(2)` calls that took them there; fewer where messages of a burst were merged.
@@ -46,6 +48,12 @@ public struct WorkerCounters: Sendable, Equatable {
     public var undecodable: UInt64 = 0
     /// Messages the broker said this worker missed.
     public var missed: UInt64 = 0
+    /// Messages dropped at the bound of what waits for a socket whose peer does not read: reason `full`.
+    public var outgoingFull: UInt64 = 0
+    /// Messages that waited for slow readers when these were disconnected: reason `link_overflow`.
+    public var outgoingOverflow: UInt64 = 0
+    /// Sockets closed because their peers read too slowly.
+    public var slowReadersClosed: UInt64 = 0
     /// Messages of clients that were not what they should be, such as JSON that is none.
     public var invalidMessages: UInt64 = 0
     /// Handlers of consumers and pages that threw.

@@ -1,4 +1,5 @@
 package import FanfareModel
+package import FanfareTransport
 
 /// Every bound of a worker, in one place, with what happens when it is reached.
 ///
@@ -25,8 +26,15 @@ public struct WorkerLimits: Sendable, Equatable {
     public var messageBytes = 1_048_576
     /// Fragments of one incoming message. More: close 1009.
     public var fragments = 16_384
-    /// Bytes one socket may have waiting because its peer does not read. More: close 1013, try again later.
+    /// Messages one socket may have waiting because its peer does not read, but for what NIO and the kernel hold. More:
+    /// ``outgoingPolicy``. At least 1.
+    public var outgoingMessages = 1_024
+    /// Bytes one socket may have waiting, counted alike; one message alone always fits. More: ``outgoingPolicy``.
     public var outgoingBytes = 1_048_576
+    /// What happens to a message beyond these two. To disconnect: what waits is dropped, close 1013, try again later.
+    package var outgoingPolicy = OutgoingQueue.Policy.disconnect
+    /// How long a byte may wait for a peer to read, pings included. Longer: close 1013, whatever the policy.
+    package var outgoingAge = Milliseconds(30_000)
     /// A socket is pinged this often; one that was not heard at all between two pings is gone. At least a second.
     package var pingAfter = Milliseconds(25_000)
     /// A peer has this long to answer a close frame.
@@ -63,4 +71,9 @@ public struct WorkerLimits: Sendable, Equatable {
 
     /// The documented defaults.
     public init() {}
+
+    /// The bounds of what waits for one socket.
+    var outgoing: OutgoingQueue.Bounds {
+        OutgoingQueue.Bounds(messages: outgoingMessages, bytes: outgoingBytes, policy: outgoingPolicy)
+    }
 }

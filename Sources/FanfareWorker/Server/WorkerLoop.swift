@@ -41,6 +41,8 @@ final class WorkerLoop {
     private var sockets: [UInt64: Socket] = [:]
     private var lastNumber: UInt64 = 0
     private var wheel: PingWheel
+    /// Kept by ``Socket``.
+    var slowReaders = SlowReaders()
     /// Sockets that sent or got a close frame, with the tick at which they are given up.
     private var leaving: [UInt64: (socket: Socket, deadline: Int)] = [:]
     /// Sockets whose connection has ended while their consumer's last handler still runs.
@@ -101,6 +103,7 @@ final class WorkerLoop {
         health.sockets = sockets.count
         health.handshakes = strangers.count
         health.groups = fanOut.groupCount
+        health.slowReaders = slowReaders.count
         health.counters = counters
         health.messagesOut = fanOut.messagesOut
         health.sends = fanOut.sends
@@ -202,6 +205,7 @@ final class WorkerLoop {
     private func discardLocally(_ socket: Socket) {
         fanOut.removeAll(socket)
         wheel.remove(socket)
+        slowReaders.remove(socket)
     }
 
     /// A socket's consumer has nothing to do any more: its groups are left.
@@ -267,6 +271,17 @@ final class WorkerLoop {
     }
 
     // MARK: What went wrong
+
+    /// Messages given to a socket did not reach its peer, which does not read.
+    ///
+    /// - Parameter reason: `full` when the peer stays, `linkOverflow` when it is disconnected.
+    func dropped(_ messages: Int, of socket: Socket, _ reason: DropReason) {
+        if reason == .full {
+            counters.outgoingFull += UInt64(messages)
+        } else {
+            counters.outgoingOverflow += UInt64(messages)
+        }
+    }
 
     /// A request, a connection or a message was refused.
     ///
@@ -338,6 +353,7 @@ final class WorkerLoop {
     func timePassed() {
         ticks += 1
         for socket in wheel.tick() where !socket.ping() { socket.abandon(.abnormal) }
+        for socket in slowReaders.overdue(at: ticks, age: Self.ticks(limits.outgoingAge)) { socket.readsTooSlowly() }
         for socket in deadlines.due(at: ticks).compactMap({ sockets[$0] }) { checkLife(of: socket) }
         for (socket, deadline) in leaving.values where deadline <= ticks { socket.abandon(.abnormal) }
         for (socket, deadline) in ending.values where deadline <= ticks { socket.service.cancel(socket) }

@@ -153,12 +153,24 @@ final class FanOut {
         audience.messages = 0
         frames.withUnsafeBytes { bytes in
             sendToAll(audience, bytes)
-            // The members are not walked any more: from here on a socket may leave.
-            let rest = unfinished
-            unfinished.removeAll(keepingCapacity: true)
-            for (socket, taken) in rest { socket.fanOutFellShort(bytes, taken: taken) }
+            if !unfinished.isEmpty { finish(bytes) }
         }
         recycle(&frames)
+    }
+
+    /// Has the members that fell short keep the rest, all of them before any may leave or call others.
+    private func finish(_ bytes: UnsafeRawBufferPointer) {
+        var frames = LentFrames(bytes)
+        var members: [(socket: Socket, taken: Int)] = []
+        swap(&members, &unfinished)
+        var troubled: [(socket: Socket, outcome: SocketWriter.Outcome)] = []
+        for (socket, taken) in members {
+            let outcome = socket.fanOutFellShort(&frames, taken: taken)
+            if outcome != .pending { troubled.append((socket, outcome)) }
+        }
+        for (socket, outcome) in troubled { socket.settle(outcome) }
+        members.removeAll(keepingCapacity: true)
+        if unfinished.isEmpty { swap(&members, &unfinished) }
     }
 
     private func recycle(_ frames: inout [UInt8]) {

@@ -50,7 +50,7 @@ final class Socket {
     private var wasAccepted = false
     private var isReading = true
 
-    private var writer: SocketWriter?
+    private(set) var writer: (any SocketOutlet)?
     /// Frames sent before there was a connection to write to.
     private var held: [UInt8] = []
     private var parser: WebSocketParser
@@ -99,13 +99,17 @@ final class Socket {
     }
 
     /// The answer is written: what waited follows.
-    func attach(_ writer: SocketWriter) {
+    func attach(_ writer: any SocketOutlet) {
         self.writer = writer
         guard state != .closed else { return writer.close() }
         let frames = held
         held = []
-        write(frames)
-        publishDescriptor()
+        if takesFrames {
+            frames.withUnsafeBytes { send(frames: $0) }
+            publishDescriptor()
+        } else {
+            write(frames)
+        }
         if !isReading { writer.setReading(false) }
     }
 
@@ -193,23 +197,9 @@ final class Socket {
 
     // MARK: Out
 
-    /// The descriptor a fan-out may use now, or −1.
-    var directDescriptor: CInt { writer?.directDescriptor ?? -1 }
-
     /// Sends one text message; `text` must be UTF-8.
     func send(text: [UInt8]) {
         send(.text, text)
-    }
-
-    /// Sends frames that are encoded already.
-    func send(frames: UnsafeRawBufferPointer) {
-        guard takesFrames else { return }
-        guard let writer else { return hold(frames) }
-        switch writer.write(frames) {
-        case .written: break
-        case .pending: waits()
-        case .failed: abandon(.abnormal)
-        }
     }
 
     /// Sends one message that is encoded already, and counts it.
@@ -223,7 +213,8 @@ final class Socket {
         compressed.withUnsafeBytes { send(frames: $0) }
     }
 
-    private func hold(_ frames: UnsafeRawBufferPointer) {
+    /// Keeps frames until there is a connection to write them to.
+    func hold(_ frames: UnsafeRawBufferPointer) {
         guard held.count + frames.count <= worker.limits.outgoingBytes else {
             return close(.tryAgainLater, reason: "too much was sent before the connection was accepted")
         }
@@ -239,32 +230,6 @@ final class Socket {
             ServerFrame.append(opcode, payload, to: &frames)
         }
         frames.withUnsafeBytes { send(frames: $0) }
-    }
-
-    /// Takes over what a fan-out's `send` left.
-    ///
-    /// - Parameter taken: Bytes of `frames` the kernel took; −1 when it was not asked or the peer is gone.
-    func fanOutFellShort(_ frames: UnsafeRawBufferPointer, taken: Int) {
-        guard takesFrames else { return }
-        guard taken >= 0, let writer else { return send(frames: frames) }
-        writer.shortWrite(UnsafeRawBufferPointer(rebasing: frames[taken...]))
-        waits()
-    }
-
-    /// Frames wait for the peer to read: fan-outs leave the descriptor alone until they have gone.
-    private func waits() {
-        publishDescriptor()
-        guard let writer, writer.pendingBytes <= worker.limits.outgoingBytes else {
-            return close(.tryAgainLater, reason: "this client reads too slowly")
-        }
-        writer.onDrained = { [unowned self] in publishDescriptor() }
-    }
-
-    private func publishDescriptor() {
-        for membership in memberships {
-            guard let position = membership.position else { continue }
-            membership.audience.setDescriptor(directDescriptor, at: position)
-        }
     }
 
     private func write(_ frame: [UInt8]) {
