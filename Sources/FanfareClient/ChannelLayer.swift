@@ -73,7 +73,7 @@ public final class ChannelLayer: Sendable {
     /// Waits for the next message of a channel.
     ///
     /// Cancelling the task ends the wait and loses nothing: a message already on its way goes back to the head of its
-    /// queue. A wait survives a broker restart.
+    /// queue. So that it gets there, end with ``close()``. A wait survives a broker restart.
     ///
     /// - Parameter channel: A normal channel, read in competition with every other reader, or a channel of
     ///   ``newChannel(prefix:)`` of this layer.
@@ -147,9 +147,14 @@ public final class ChannelLayer: Sendable {
         _ = try await call { .flush($0) }
     }
 
-    /// Leaves the broker. Waits in progress end with ``ChannelLayerError/closed``.
+    /// Leaves the broker. Waits in progress end with ``ChannelLayerError/closed``, and a message of a normal channel
+    /// that is on its way to one of them, or to one that was cancelled, goes back to its queue.
+    ///
+    /// Returns after a round trip or two, or one second when the broker does not answer.
     public func close() async {
-        try? await loop.submit { self.engine.value.close() }.get()
+        await withCheckedContinuation { continuation in
+            loop.execute { [engine] in engine.value.close { continuation.resume() } }
+        }
     }
 
     // MARK: For the programs of this house
@@ -171,6 +176,13 @@ public final class ChannelLayer: Sendable {
     /// Copies of messages as they pass; ends with the link. At most 1 024 wait, the oldest go first.
     package func tail(_ query: TailQuery) async throws -> AsyncStream<Tailed> {
         try await loop.submit { self.engine.value.tail(query) }.get()
+    }
+
+    /// Returns when the broker has back what was on its way to cancelled receives, or after a second without an answer.
+    package func giveBackCancelled() async {
+        await withCheckedContinuation { continuation in
+            loop.execute { [engine] in engine.value.whenGivenBack { continuation.resume() } }
+        }
     }
 
     /// The time of one round trip to the broker.

@@ -96,14 +96,18 @@ final class LayerEngine: LayerDelegate {
 
     func layerDidFinishBurst() {}
 
-    /// Ends everything that waits.
-    func close() {
+    /// Ends everything that waits, gives back what is on its way to those, and leaves the broker.
+    func close(_ done: @escaping () -> Void = {}) {
+        guard !isClosed else { return done() }
         isClosed = true
-        session.stop()
-        expiry?.task.cancel()
-        let ended = waiters
-        waiters.removeAll()
-        for waiter in ended.sorted(by: { $0.key < $1.key }) { waiter.value.resume(.failure(ChannelLayerError.closed)) }
+        for (token, waiter) in waiters.sorted(by: { $0.key < $1.key }) {
+            end(token, waiter, ChannelLayerError.closed)
+        }
+        whenGivenBack {
+            self.session.stop()
+            self.expiry?.task.cancel()
+            done()
+        }
     }
 
     // MARK: Pushes
@@ -250,15 +254,42 @@ final class LayerEngine: LayerDelegate {
     /// Stops waiting, or keeps a receive from beginning. A message that comes all the same is given back.
     func cancel(_ token: UInt64) {
         announced.remove(token)
-        guard let waiter = waiters.removeValue(forKey: token) else { return }
+        if let waiter = waiters[token] { end(token, waiter, CancellationError()) }
+    }
+
+    private func end(_ token: UInt64, _ waiter: Waiter, _ error: any Error) {
+        waiters.removeValue(forKey: token)
         if received[token] != nil {
             session.call({ .cancel(id: $0, target: token) }, then: { _ in self.received.removeValue(forKey: token) })
         } else {
             mailboxes[waiter.channel]?.waiters.removeAll { $0 == token }
             removeIfIdle(waiter.channel)
         }
-        waiter.resume(.failure(CancellationError()))
+        waiter.resume(.failure(error))
     }
+
+    /// Calls back when the broker has what it handed to receives that had ended: at once when there are none, else
+    /// after two round trips, or ``givenBackWithin`` when the broker does not answer.
+    ///
+    /// The first round brings what was on its way, the second takes it back. A layer that left before would lose it.
+    func whenGivenBack(_ done: @escaping () -> Void) {
+        guard received.keys.contains(where: { waiters[$0] == nil }) else { return done() }
+        var isDone = false
+        let finish = {
+            guard !isDone else { return }
+            isDone = true
+            done()
+        }
+        let timer = loop.assumeIsolated().scheduleTask(in: Self.givenBackWithin, finish)
+        session.call({ .ping($0) }) { _ in
+            self.session.call({ .ping($0) }) { _ in
+                timer.cancel()
+                finish()
+            }
+        }
+    }
+
+    private static let givenBackWithin = TimeAmount.seconds(1)
 
     private func isOwn(_ channel: String) -> Bool {
         Names.node(of: channel).map { $0 == node } ?? false
