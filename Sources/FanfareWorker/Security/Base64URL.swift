@@ -1,7 +1,6 @@
 /// Base64 for addresses without padding (RFC 4648, section 5), as in tokens.
 ///
-/// Stricter than usual readers: each sequence of bytes has exactly one text, so that nobody can change a token's text
-/// and keep its meaning.
+/// Stricter than usual readers: each sequence of bytes has exactly one text, so that no token has two spellings.
 enum Base64URL {
     private static let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
 

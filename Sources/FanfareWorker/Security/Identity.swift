@@ -6,27 +6,36 @@ public import FanfareModel
     public import Foundation
 #endif
 
-/// Who a verified token speaks for.
+/// Who a client is, as a verified token or a program's own check found.
 public struct Identity: Sendable, Hashable {
-    /// The claim `sub`, or `user_id` when there is no `sub`; an integer as its digits. `nil` when the token has neither.
+    /// Of a token the claim `sub`, or `user_id` when there is no `sub`; an integer as its digits. `nil`: not known.
     public let user: String?
-    /// All claims of the token, numbers as they were written.
+    /// All claims of a token, numbers as they were written.
     public let claims: [String: MessageValue]
-    /// From then on the token is refused: what was opened with it must be closed. `nil` when it never expires. At
-    /// latest the year 9999.
+    /// From then on the token is refused: what was opened with it must be closed. `nil`: never. At latest in the
+    /// year 9999, so that whole seconds and milliseconds do not overflow.
     public let expiresAt: Date?
 
+    /// An identity that was checked in another way, such as a session cookie.
+    ///
     /// - Parameters:
-    ///   - claims: As signed.
+    ///   - user: Who it is; `nil` when that is not known.
+    ///   - claims: What else is known.
     ///   - expiresAt: From when on this identity is not valid any more; `nil` for never.
-    /// - Throws: ``TokenFailure/malformed(_:)`` when `sub` or `user_id` is neither text nor an integer, or empty.
-    public init(claims: [String: MessageValue], expiresAt: Date?) throws(TokenFailure) {
-        user = try Self.user(claims)
+    public init(user: String?, claims: [String: MessageValue] = [:], expiresAt: Date? = nil) {
+        self.user = user
         self.claims = claims
         self.expiresAt = expiresAt.map { min($0, Self.latest) }
     }
 
-    /// The last second of the year 9999: converting a date to whole units can then not overflow.
+    /// What a genuine token says.
+    ///
+    /// - Throws: ``TokenFailure/malformed(_:)`` when `sub` or `user_id` is neither text nor an integer, or empty.
+    init(claims: [String: MessageValue], expiresAt: Date?) throws(TokenFailure) {
+        self.init(user: try Self.user(claims), claims: claims, expiresAt: expiresAt)
+    }
+
+    /// The last second of the year 9999.
     private static let latest = Date(timeIntervalSince1970: 253_402_300_799)
 
     private static func user(_ claims: [String: MessageValue]) throws(TokenFailure) -> String? {

@@ -18,16 +18,13 @@ struct JWTKeyLoader {
             try await add(.secret(Array(secret)), algorithm, keyID, path)
         case .publicKey(let path, let algorithm, let keyID):
             let text = String(decoding: try KeyFileContent(path: path).bytes, as: UTF8.self)
-            do {
-                let material = try JWTKeyMaterial(pem: text)
-                try await add(material, algorithm ?? material.algorithms[0], keyID, path)
-            } catch let failure as JWTKeyMaterial.Failure {
-                throw KeyFileContent.invalid(path, failure.problem)
-            } catch let failure as InvalidSetting {
-                throw failure
+            let material: JWTKeyMaterial
+            do throws(JWTKeyMaterial.Failure) {
+                material = try JWTKeyMaterial(pem: text)
             } catch {
-                throw KeyFileContent.invalid(path, "\(error)")
+                throw KeyFileContent.invalid(path, error.problem)
             }
+            try await add(material, algorithm ?? material.algorithms[0], keyID, path)
         case .keySet(let path):
             try await loadSet(path)
         }
