@@ -17,6 +17,7 @@ import Testing
         let foreign = [
             ("http://evil.example:8000", "chat.example:8000"), ("http://chat.example:8001", "chat.example:8000"),
             ("http://chat.example", "chat.example:8000"), ("https://chat.example", "chat.example:80"),
+            ("http://chat.example:8001", "chat.example"), ("http://chat.example:443", "chat.example"),
             ("null", "chat.example"), ("null", "null"), ("", "chat.example"), ("", ""),
             ("chat.example", "chat.example"), ("file://chat.example", "chat.example"),
             ("ws://chat.example", "chat.example"), ("://chat.example", "chat.example"),

@@ -83,6 +83,11 @@ import Testing
     @Test func `what another secret or salt signed is forged`() {
         #expect(failure(Django.foreignSecret) == .forged)
         #expect(failure(Django.foreignSalt) == .forged)
+        // No signature, a piece of the right one, or more than it.
+        for count in [-43, -39, -3, 4] {
+            let cut = count < 0 ? String(Django.plain.dropLast(-count)) : Django.plain.dropLast(3) + "AAAAAAA"
+            #expect(failure(cut) == .forged, "\(cut)")
+        }
         // Forged comes before expired: a stranger learns nothing about the time.
         #expect(failure(Django.foreignSecret, after: 1_000) == .forged)
     }
