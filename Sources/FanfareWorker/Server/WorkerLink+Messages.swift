@@ -1,5 +1,6 @@
 import FanfareModel
 import FanfareProtocol
+import FanfareTransport
 
 /// Messages from the broker, on their way to sockets.
 extension WorkerLink {
@@ -51,7 +52,10 @@ extension WorkerLink {
         case .frames:
             worker.fanOut.flush()
             worker.fanOut.countSent(members.count)
-            frames.withUnsafeBytes { for member in members { member.send(frames: $0) } }
+            frames.withUnsafeBytes { bytes in
+                var lent = LentFrames(bytes)
+                for member in members { member.send(&lent) }
+            }
             return (members.count, 0)
         }
     }
@@ -134,6 +138,12 @@ extension WorkerLink {
     /// A handler begins with a message of a channel: it waits no more.
     private func took(_ channel: String) {
         reports.took(channel: channel)
+        scheduleReports()
+    }
+
+    /// Messages given to a socket did not reach its peer, which does not read.
+    func dropped(_ messages: Int, of socket: Socket, _ reason: DropReason) {
+        reports.dropped(channel: socket.channelName, group: nil, count: UInt64(messages), reason: reason)
         scheduleReports()
     }
 

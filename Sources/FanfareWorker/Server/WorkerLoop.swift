@@ -281,6 +281,7 @@ final class WorkerLoop {
         } else {
             counters.outgoingOverflow += UInt64(messages)
         }
+        link.dropped(messages, of: socket, reason)
     }
 
     /// A request, a connection or a message was refused.
