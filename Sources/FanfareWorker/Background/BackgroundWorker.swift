@@ -2,6 +2,7 @@ public import FanfareClient
 import FanfareModel
 public import Logging
 import NIOCore
+public import ServiceLifecycle
 import Synchronization
 
 /// Does work that others leave on normal channels: what Django Channels calls `runworker`.
@@ -26,9 +27,8 @@ import Synchronization
 /// the next message, 100 to 200 ms at first and 15 to 30 s in the end, until one succeeds. A handler must not block its
 /// thread.
 ///
-/// ``run()`` has the shape of `Service.run()` of ServiceLifecycle. As a service that also hears graceful shutdown:
-/// `func run() async throws { try await cancelWhenGracefulShutdown { try await worker.run() } }`.
-public final class BackgroundWorker: Sendable {
+/// A service of ServiceLifecycle: put it into the same `ServiceGroup` as a ``Worker``, or run it alone.
+public final class BackgroundWorker: Service {
     /// What a worker needs of the world.
     struct Timing: Sendable {
         var now: @Sendable () -> Instant = { Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
@@ -96,6 +96,10 @@ public final class BackgroundWorker: Sendable {
     /// - Throws: ``ChannelLayerError``: `badName` or `notOwner` for a channel nobody here can read, before anything is
     ///   taken; `closed` when the layer is closed while it runs.
     public func run() async throws {
+        try await cancelWhenGracefulShutdown { try await self.runUntilCancelled() }
+    }
+
+    private func runUntilCancelled() async throws {
         for channel in channels { try channel.check() }
         let work: Task<Void, any Error>? = phase.withLock { phase in
             switch phase {

@@ -50,6 +50,16 @@ public struct CloseCode: RawRepresentable, Hashable, Sendable, ExpressibleByInte
         }
     }
 
+    /// What a violation with this code is counted as.
+    var name: String {
+        switch self {
+        case .protocolError: "protocol_error"
+        case .invalidPayload: "invalid_payload"
+        case .messageTooBig: "message_too_big"
+        default: "close_\(rawValue)"
+        }
+    }
+
     /// Whether a client does well to connect again by itself.
     public var invitesReconnect: Bool {
         switch self {

@@ -123,7 +123,7 @@ final class ConsumerSession<C: Consumer> {
     func received(_ handler: @escaping Handler) {
         guard ending == nil else { return }
         if rate?.take(nowNanoseconds: socket.worker.now.nanoseconds).isAdmitted == false {
-            socket.worker.refused("message_rate")
+            socket.worker.refused("message_rate", peer: socket.remote)
             return socket.close(.policyViolation, reason: "too many messages")
         }
         waiting.append(Event(handler: handler, isFrame: true, taken: nil))

@@ -181,7 +181,7 @@ final class Exchange {
     }
 
     private func refuse(_ denial: Denial) {
-        worker.refused(denial.reason)
+        worker.refused(denial.reason, peer: peer)
         close(answering: denial.response)
     }
 

@@ -121,7 +121,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         guard !(error is SocketUpgrader.Refused) else { return }
         if error is HTTPParserError {
             worker.countResponse(.badRequest)
-            worker.refused("bad_request")
+            worker.refused("bad_request", peer: Peer.text(context.channel), detail: "this is not HTTP")
         }
         context.close(promise: nil)
     }
@@ -132,7 +132,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func refuse(_ denial: Denial) {
-        worker.refused(denial.reason)
+        worker.refused(denial.reason, peer: context.map { Peer.text($0.channel) } ?? "")
         write(denial.response)
     }
 

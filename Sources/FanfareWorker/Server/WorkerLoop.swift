@@ -50,6 +50,7 @@ final class WorkerLoop {
     private var deadlines = DeadlineTable()
     private var services: [RouteID: any SocketService] = [:]
     private var failuresLogged = LogWindow()
+    private var refusalLog = RefusalLog()
     /// Connections that are no sockets yet, with the tick at which they are given up.
     private var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
     private var isStopping = false
@@ -286,10 +287,18 @@ final class WorkerLoop {
 
     /// A request, a connection or a message was refused.
     ///
-    /// - Parameter reason: From a small set; past ``reasonsMaximum`` different ones it is counted as `other`.
-    func refused(_ reason: String) {
-        let isKnown = counters.refusals[reason] != nil || counters.refusals.count < Self.reasonsMaximum
-        counters.refusals[isKnown ? reason : "other", default: 0] += 1
+    /// - Parameters:
+    ///   - reason: One word of a small set; see ``RefusalLog``.
+    ///   - peer: Where it came from.
+    ///   - detail: For the log.
+    func refused(_ reason: String, peer: String = "", detail: String = "") {
+        let name = refusalLog.name(of: reason)
+        counters.refusals[name, default: 0] += 1
+        guard let suppressed = refusalLog.admit(name, at: now) else { return }
+        var metadata: Logger.Metadata = ["reason": "\(name)", "suppressed": "\(suppressed)"]
+        if !peer.isEmpty { metadata["peer"] = "\(peer)" }
+        if !detail.isEmpty { metadata["detail"] = "\(detail.prefix(200))" }
+        logger.notice("refused", metadata: metadata)
     }
 
     /// A handler of a consumer, or of a page, threw.
@@ -304,8 +313,6 @@ final class WorkerLoop {
             ]
         )
     }
-
-    private static let reasonsMaximum = 64
 
     // MARK: Time
 

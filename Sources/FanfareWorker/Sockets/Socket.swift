@@ -181,6 +181,7 @@ final class Socket {
 
     private func violated(_ violation: WebSocketViolation) {
         guard takesFrames else { return end() }
+        worker.refused(violation.code.name, peer: remote, detail: violation.reason)
         close(violation.code, reason: violation.reason)
         // The stream cannot be read any more, so no answer to the close frame will be seen.
         writer?.closeOutputWhenDrained()
