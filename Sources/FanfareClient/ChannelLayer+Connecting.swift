@@ -76,7 +76,9 @@ extension ChannelLayer {
 
     /// A layer over a broker inside this process: for tests and programs of one process.
     ///
-    /// - Parameter others: The layers the new one shares a broker with, as another process would; none when left out.
+    /// - Parameters:
+    ///   - configuration: Its endpoints do not matter.
+    ///   - others: The layers the new one shares a broker with, as another process would; none when left out.
     /// - Throws: ``ChannelLayerError/refused(_:)`` when a setting cannot be used.
     public static func embedded(
         _ configuration: Configuration,

@@ -25,7 +25,9 @@ public protocol JSONCoding: Sendable {
 
     /// Reads a value from JSON.
     ///
-    /// - Parameter json: One JSON text in UTF-8, from anybody.
+    /// - Parameters:
+    ///   - type: What to read.
+    ///   - json: One JSON text in UTF-8, from anybody.
     /// - Throws: `DecodingError`, or why it is no JSON text.
     func decode<Value: Decodable>(_ type: Value.Type, from json: [UInt8]) throws -> Value
 }
@@ -46,7 +48,7 @@ extension JSONCoding {
     }
 }
 
-/// JSON as messages have it: ``MessageEncoder`` and ``MessageDecoder`` behind ``FanfareModel/MessageValue/json(sortedKeys:)``.
+/// JSON as messages have it: ``MessageEncoder`` and ``MessageDecoder`` behind `MessageValue/json(sortedKeys:)`.
 ///
 /// Numbers keep their kind, bytes are `{"$bytes": "<base64>"}`, dates are seconds since 1970, keys come in no order, and
 /// what no key asks for is ignored. Nesting and elements are bounded as in any message.
@@ -59,14 +61,14 @@ public struct FanfareJSONCoding: JSONCoding {
 
     /// The value as JSON.
     ///
-    /// - Throws: `EncodingError`, ``FanfareModel/MessageValue/JSONFailure`` for a double that JSON cannot say.
+    /// - Throws: `EncodingError`, `MessageValue/JSONFailure` for a double that JSON cannot say.
     public func encode(_ value: some Encodable) throws -> [UInt8] {
         try encoder.encode(value).json()
     }
 
     /// Reads a value from JSON.
     ///
-    /// - Throws: ``FanfareModel/MessageValue/JSONFailure`` for what is no JSON, `DecodingError` for what does not fit.
+    /// - Throws: `MessageValue/JSONFailure` for what is no JSON, `DecodingError` for what does not fit.
     public func decode<Value: Decodable>(_ type: Value.Type, from json: [UInt8]) throws -> Value {
         try decoder.decode(type, from: try MessageValue(json: json))
     }

@@ -6,7 +6,7 @@ import FanfareModel
     import Foundation
 #endif
 
-/// Writes one message value as JSON; see ``FanfareModel/MessageValue/json(sortedKeys:)``.
+/// Writes one message value as JSON; see `MessageValue/json(sortedKeys:)`.
 struct JSONWriter {
     let sortedKeys: Bool
     private(set) var bytes: [UInt8] = []

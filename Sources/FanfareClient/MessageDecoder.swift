@@ -140,7 +140,7 @@ final class DecodingPlace: Decoder {
         throw mismatch(value, type, at: key)
     }
 
-    /// Whether a type reads itself from a container. The others are all of ``FanfareModel/MessageValue/scalar(_:)``.
+    /// Whether a type reads itself from a container. The others are all of `MessageValue/scalar(_:)`.
     private static func readsItself(_ type: Any.Type) -> Bool {
         !knownTypes.contains(ObjectIdentifier(type))
     }

@@ -10,7 +10,7 @@ public import FanfareModel
 ///
 /// Nothing changes its kind on the way: integers stay 64-bit integers, floating point stays a double, `[UInt8]` and
 /// `Data` become bytes; other collections of bytes are lists of numbers. A `Date` becomes seconds since 1970 as a
-/// double, a `URL` its text, and what a ``MessageValue`` holds is taken as it is. Dictionaries with `String` or `Int`
+/// double, a `URL` its text, and what a `MessageValue` holds is taken as it is. Dictionaries with `String` or `Int`
 /// keys become maps.
 ///
 /// ```swift
@@ -139,7 +139,7 @@ private final class EncodingPlace: Encoder {
 
     /// The value of something inside this place, or of the place itself when there is no key.
     ///
-    /// Only for what ``FanfareModel/MessageValue/init(scalar:)`` does not know.
+    /// Only for what `MessageValue/init(scalar:)` does not know.
     fileprivate func encoded<Value: Encodable>(_ value: Value, at key: (any CodingKey)?) throws -> MessageValue {
         if let known = try scalarOrKnown(value, at: key) { return known }
         guard let key else {

@@ -27,9 +27,9 @@ public struct WorkerLimits: Sendable, Equatable {
     /// Fragments of one incoming message. More: close 1009.
     public var fragments = 16_384
     /// Messages one socket may have waiting because its peer does not read, but for what NIO and the kernel hold. More:
-    /// ``outgoingPolicy``. At least 1.
+    /// ``slowReaders-swift.property``. At least 1.
     public var outgoingMessages = 4_096
-    /// Bytes one socket may have waiting, counted alike; one message alone always fits. More: ``outgoingPolicy``.
+    /// Bytes one socket may have waiting, counted alike; one message alone always fits. More: ``slowReaders-swift.property``.
     public var outgoingBytes = 1_048_576
     /// What happens to a message beyond these two. To disconnect: what waits is dropped, close 1013, try again later.
     package var outgoingPolicy = OutgoingQueue.Policy.disconnect
