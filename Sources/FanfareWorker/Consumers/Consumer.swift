@@ -84,7 +84,8 @@ public struct ConsumerOptions: Sendable {
     /// Messages of channels and groups that may wait for the handlers of one connection. More are dropped, counted and
     /// reported to the broker as `full`.
     public var waitingMessages = 100
-    /// Messages of the client that may wait for handlers; beyond, the client is not read until they have caught up.
+    /// Messages of the client that may wait for handlers, or as many bytes as one message may have; beyond, the client
+    /// is not read until they have caught up.
     public var waitingFrames = 32
     /// Messages a client may send; one more closes with 1008. No limit by default.
     public var messageRate: RateLimit?

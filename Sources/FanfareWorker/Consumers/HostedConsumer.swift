@@ -19,11 +19,11 @@ final class HostedConsumer<C: Consumer>: SocketService {
     }
 
     func received(text: String, from socket: Socket) {
-        session(socket)?.received { try await $0.receive(text: text, from: $1) }
+        session(socket)?.received(bytes: text.utf8.count) { try await $0.receive(text: text, from: $1) }
     }
 
     func received(binary: [UInt8], from socket: Socket) {
-        session(socket)?.received { try await $0.receive(binary: binary, from: $1) }
+        session(socket)?.received(bytes: binary.count) { try await $0.receive(binary: binary, from: $1) }
     }
 
     func render(_ message: MessageValue, into frames: inout [UInt8]) -> Rendering {
@@ -90,6 +90,8 @@ final class ConsumerSession<C: Consumer> {
         let handler: Handler
         /// A message of the client; otherwise one of the channel layer.
         let isFrame: Bool
+        /// Of a message of the client.
+        let bytes: Int
         let taken: (() -> Void)?
     }
 
@@ -98,6 +100,7 @@ final class ConsumerSession<C: Consumer> {
     private unowned let socket: Socket
     private var waiting: [Event] = []
     private var framesWaiting = 0
+    private var bytesWaiting = 0
     private var running = 0
     private var isStarted = false
     private var isReading = true
@@ -105,6 +108,10 @@ final class ConsumerSession<C: Consumer> {
     private var tasks: [Int: Task<Void, Never>] = [:]
     private var lastTask = 0
     private var rate: TokenBucket?
+
+    /// Small messages that may come after reading was told to stop: what one read brings, and more only when the client
+    /// leaves and the kernel hands over all it holds.
+    private static var framesMaximum: Int { 16_384 }
 
     init(_ consumer: C, _ webSocket: WebSocket, _ socket: Socket) {
         self.consumer = consumer
@@ -120,25 +127,35 @@ final class ConsumerSession<C: Consumer> {
     }
 
     /// A message of the client.
-    func received(_ handler: @escaping Handler) {
+    func received(bytes: Int, _ handler: @escaping Handler) {
         guard ending == nil else { return }
         if rate?.take(nowNanoseconds: socket.worker.now.nanoseconds).isAdmitted == false {
             socket.worker.refused("message_rate", peer: socket.remote)
             return socket.close(.policyViolation, reason: "too many messages")
         }
-        waiting.append(Event(handler: handler, isFrame: true, taken: nil))
-        framesWaiting += 1
-        run()
-        if framesWaiting > C.options.waitingFrames, isReading {
-            isReading = false
-            socket.setReading(false)
+        guard framesWaiting < C.options.waitingFrames + Self.framesMaximum else {
+            socket.worker.refused("waiting_frames")
+            return socket.close(.tryAgainLater, reason: "messages come faster than they are handled")
         }
+        waiting.append(Event(handler: handler, isFrame: true, bytes: bytes, taken: nil))
+        framesWaiting += 1
+        bytesWaiting += bytes
+        run()
+        if framesWaiting > C.options.waitingFrames || bytesWaiting > socket.worker.limits.messageBytes {
+            setReading(false)
+        }
+    }
+
+    private func setReading(_ reads: Bool) {
+        guard reads != isReading else { return }
+        isReading = reads
+        socket.setReading(reads)
     }
 
     /// A message of the channel layer.
     func handle(_ handler: @escaping Handler, taken: (() -> Void)?) -> Bool {
         guard ending == nil, waiting.count - framesWaiting < C.options.waitingMessages else { return false }
-        waiting.append(Event(handler: handler, isFrame: false, taken: taken))
+        waiting.append(Event(handler: handler, isFrame: false, bytes: 0, taken: taken))
         run()
         return true
     }
@@ -146,13 +163,25 @@ final class ConsumerSession<C: Consumer> {
     /// The connection has ended: what runs may finish, what waits of the channel layer is given up, then `disconnect`.
     func end(_ code: CloseCode, _ reason: String, _ done: @escaping () -> Void) {
         guard ending == nil else { return }
-        webSocket.markClosed()
         ending = ({ try await $0.disconnect(code, reason: reason, from: $1) }, done)
+        giveUpMessages()
+        // The client's answer to a close frame is to be read.
+        setReading(true)
         run()
+    }
+
+    private func giveUpMessages() {
+        let missed = waiting.filter { !$0.isFrame }
+        guard !missed.isEmpty else { return }
+        waiting.removeAll { !$0.isFrame }
+        for event in missed { event.taken?() }
+        socket.worker.link.gaveUp(missed.count, of: socket)
     }
 
     /// Tells what runs to give up, and does not wait for it.
     func cancel() {
+        isCancelled = true
+        webSocket.context.ticket?.exchange.value.cancel()
         for task in tasks.values { task.cancel() }
         finish()
     }
@@ -174,13 +203,11 @@ final class ConsumerSession<C: Consumer> {
             let batch = Array(waiting.prefix(count))
             waiting.removeFirst(count)
             framesWaiting -= batch.count { $0.isFrame }
+            bytesWaiting -= batch.reduce(0) { $0 + $1.bytes }
             for event in batch { event.taken?() }
             start(batch.map(\.handler))
         }
-        if !isReading, framesWaiting == 0 {
-            isReading = true
-            socket.setReading(true)
-        }
+        if framesWaiting == 0 { setReading(true) }
         if let ending, running == 0, waiting.isEmpty, !hasEnded {
             hasEnded = true
             start([ending.handler])
@@ -188,6 +215,7 @@ final class ConsumerSession<C: Consumer> {
     }
 
     private var hasEnded = false
+    private var isCancelled = false
 
     private func start(_ handlers: [Handler]) {
         running += 1
@@ -202,20 +230,26 @@ final class ConsumerSession<C: Consumer> {
             let thrown = failure
             session.eventLoop.execute { session.value.finished(id, thrown) }
         }
+        // `disconnect` still runs, for what it can do without waiting.
+        if isCancelled { tasks[id]?.cancel() }
     }
 
     private func finished(_ id: Int, _ failure: (any Error)?) {
         tasks[id] = nil
         running -= 1
-        if let failure, !(failure is SocketClosed) { failed(failure) }
-        if hasEnded, running == 0 { return finish() }
-        run()
+        if let failure, !(failure is SocketClosed), !isCancelled { failed(failure) }
+        guard hasEnded, running == 0 else { return run() }
+        finish()
+        // The socket, this and the consumer hold each other until here.
+        socket.attachment = nil
     }
 
     private func failed(_ error: any Error) {
         socket.worker.handlerFailed(error, consumer: socket.service.name)
+        giveUpMessages()
         waiting.removeAll()
         framesWaiting = 0
+        bytesWaiting = 0
         socket.close(.internalError, reason: "the server failed")
     }
 }

@@ -78,21 +78,26 @@ public final class WebSocket: Sendable {
     ///
     /// - Parameters:
     ///   - subprotocol: One of ``Request/subprotocols``.
-    ///   - headers: Added to the answer.
+    ///   - headers: Added to the answer. It leaves at once, so that middleware adds none.
     public func accept(subprotocol: String? = nil, headers: HTTPFields = [:]) {
         var headers = headers
-        if let subprotocol { headers[.secWebSocketProtocol] = subprotocol }
+        if let subprotocol = subprotocol ?? context.subprotocol, headers[.secWebSocketProtocol] == nil {
+            headers[.secWebSocketProtocol] = subprotocol
+        }
         let accepted = headers
         guard let ticket = context.ticket else { return }
         ticket.exchange.eventLoop.execute { ticket.exchange.value.accept(accepted) }
     }
 
-    /// Ends the connection: messages sent before still arrive, then the client reads why.
+    /// Ends the connection: messages sent before still arrive, then the client reads why. Nothing can be sent any more.
+    ///
+    /// In `connect`, before the acceptance, the client is let in only to read that; `disconnect` does not run then.
     ///
     /// - Parameters:
     ///   - code: 1000, 3000 to 3999 if registered, 4000 to 4999 for the application's own.
     ///   - reason: For people; cut to what a close frame holds, 123 bytes.
     public func close(_ code: CloseCode = .normal, reason: String = "") {
+        markClosed()
         onLoop { $0.close(code, reason: reason) }
     }
 

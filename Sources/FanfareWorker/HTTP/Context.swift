@@ -16,6 +16,8 @@ public struct Context: Sendable {
     var origins: OriginPolicy
     /// What is to be held as long as the WebSocket lives, and given back with it.
     var leases: [any Sendable & AnyObject] = []
+    /// What a client that offered subprotocols gets back when the consumer chooses none.
+    var subprotocol: String?
     /// The WebSocket that is to be made of this request.
     let ticket: Ticket?
     private var values: [ObjectIdentifier: any Sendable] = [:]

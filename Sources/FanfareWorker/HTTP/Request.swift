@@ -37,9 +37,10 @@ public struct Request: Sendable {
         isWebSocket: Bool = false
     ) {
         self.method = method
-        let path = target.prefix { $0 != "?" }
-        self.path = String(path)
-        rawQuery = String(target[path.endIndex...].dropFirst())
+        // By bytes: a combining mark behind the question mark makes another character of it.
+        let end = target.utf8.firstIndex(of: UInt8(ascii: "?"))
+        path = String(target[..<(end ?? target.endIndex)])
+        rawQuery = end.map { String(target[target.utf8.index(after: $0)...]) } ?? ""
         self.headers = headers
         self.host = host
         self.peer = peer

@@ -14,9 +14,14 @@ public struct Response: Sendable {
         self.body = body
     }
 
+    /// One line for people, 200.
+    public static func text(_ line: String) -> Response {
+        text(.ok, line)
+    }
+
     /// One line for people.
     public static func text(
-        _ status: HTTPResponse.Status = .ok,
+        _ status: HTTPResponse.Status,
         _ line: String,
         headers: HTTPFields = [:]
     ) -> Response {
@@ -39,11 +44,18 @@ public struct Response: Sendable {
         return response
     }
 
+    /// A value as JSON, 200.
+    ///
+    /// - Throws: `EncodingError` for a value that has no JSON.
+    public static func json(_ value: some Encodable, coding: any JSONCoding = .fanfare) throws -> Response {
+        try json(.ok, value, coding: coding)
+    }
+
     /// A value as JSON.
     ///
     /// - Throws: `EncodingError` for a value that has no JSON.
     public static func json(
-        _ status: HTTPResponse.Status = .ok,
+        _ status: HTTPResponse.Status,
         _ value: some Encodable,
         coding: any JSONCoding = .fanfare
     ) throws -> Response {

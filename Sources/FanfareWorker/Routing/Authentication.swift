@@ -73,15 +73,12 @@ public struct TokenAuthentication: Middleware {
         } catch {
             throw Unauthorized.denial("The token is not valid.", reason: "token_\(error.reason)")
         }
-        var response = try await next(request, context)
         // A browser that offered subprotocols wants one of them back, and the token's own only for want of another.
-        if response.status == .switchingProtocols, response.headers[.secWebSocketProtocol] == nil,
-            sources.contains(.subprotocol)
-        {
+        if sources.contains(.subprotocol) {
             let offered = request.subprotocols
-            response.headers[.secWebSocketProtocol] = offered.first { !TokenSource.isToken($0) } ?? offered.first
+            context.subprotocol = offered.first { !TokenSource.isToken($0) } ?? offered.first
         }
-        return response
+        return try await next(request, context)
     }
 }
 

@@ -65,6 +65,15 @@ public struct PathPattern: Sendable, Hashable, ExpressibleByStringLiteral, Custo
         }
     }
 
+    /// The pattern without the slash at its end, in front of other patterns: `/` is nothing, `/a/` is `/a`.
+    var prefix: PathPattern {
+        precondition(segments.last?.gap?.kind != .path, "nothing can follow \(description), which takes all")
+        guard segments.last == Segment() else { return self }
+        var prefix = self
+        prefix.segments.removeLast()
+        return prefix
+    }
+
     /// The names of its gaps, in order.
     public var names: [String] { segments.compactMap(\.gap?.name) }
 

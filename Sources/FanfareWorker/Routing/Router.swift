@@ -44,9 +44,9 @@ public struct Router: Sendable {
 
     /// Puts all routes of another router, with its middleware, below an address.
     ///
-    /// - Parameter prefix: Without a slash at its end: `/shop/<slug:shop>`. Its captures are those of the routes too.
+    /// - Parameter prefix: Such as `/shop/<slug:shop>`; `/` for none. Its captures are those of the routes too.
     public mutating func mount(_ prefix: PathPattern, _ router: Router) {
-        entries.append(Entry(pattern: prefix, target: .router(router)))
+        entries.append(Entry(pattern: prefix.prefix, target: .router(router)))
     }
 
     /// Answers an address for one method. `GET` answers `HEAD` too.
@@ -169,7 +169,7 @@ private struct Search {
     var result: Router.Found {
         if let found { return found }
         if hasSocket {
-            guard method == .get else { return refusal([.get], "A WebSocket begins with GET.") }
+            guard method == .get else { return refusal(methods + [.get], "A WebSocket begins with GET.") }
             let response = Response.text(
                 .upgradeRequired,
                 "This address speaks WebSocket.",

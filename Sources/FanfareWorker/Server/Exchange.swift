@@ -20,6 +20,12 @@ final class Exchange {
     private var isFinished = false
     private var isAttached = false
     private var isOver = false
+    private var isCancelled = false
+
+    /// Only the end of a WebSocket's route lets a client in.
+    private struct NoSocket: Error, CustomStringConvertible {
+        var description: String { "a 101 was answered that no WebSocket's route made" }
+    }
 
     init(
         worker: WorkerLoop,
@@ -110,8 +116,12 @@ final class Exchange {
             windowBits: agreed?.agreement.serverWindowBits ?? 0
         )
         self.socket = socket
+        // The socket's alone: who keeps the WebSocket longer does not keep the place of the connection.
         socket.leases = context.leases
+        var context = context
+        context.leases = []
         let webSocket = WebSocket(socket, context: context, loop: worker.eventLoop)
+        socket.face = webSocket
         plan.attach?(socket, webSocket)
         socket.onJoined = { failure in
             joined(failure.map { .failure($0) } ?? .success(webSocket))
@@ -126,6 +136,7 @@ final class Exchange {
     func accept(_ headers: HTTPFields) {
         guard let socket, !isAccepted, !isOver else { return }
         isAccepted = true
+        worker.counters.socketsOpened += 1
         socket.accepted()
         var headers = headers
         headers[.secWebSocketExtensions] = extensions
@@ -146,7 +157,8 @@ final class Exchange {
         isFinished = true
         guard !isOver else { return }
         switch result {
-        case .success(let response) where response.status == .switchingProtocols && socket != nil:
+        case .success(let response) where response.status == .switchingProtocols:
+            guard socket != nil else { return failed(NoSocket()) }
             accept(response.headers)
             openWhenReady()
         case .success(let response):
@@ -161,7 +173,7 @@ final class Exchange {
         case is CancellationError where !isAccepted:
             refuse(Denial(.serviceUnavailable, "The request was given up.", reason: "cancelled"))
         default:
-            if !(error is SocketClosed), !(error is Denial) {
+            if !(error is SocketClosed), !(error is Denial), !isCancelled {
                 worker.handlerFailed(error, consumer: socket?.service.name ?? "http")
             }
             guard isAccepted else {
@@ -191,10 +203,16 @@ final class Exchange {
         answer(response)
     }
 
+    /// Tells middleware and `connect` to give up, and does not wait for them.
+    func cancel() {
+        isCancelled = true
+        task?.cancel()
+    }
+
     /// The client has left, or has taken too long, before it had its answer.
     func abandon() {
         guard !isOver, !isAttached else { return }
-        task?.cancel()
+        cancel()
         guard isAccepted, let socket else {
             isOver = true
             socket?.discard()
@@ -224,6 +242,6 @@ struct Ticket: Sendable {
             }
         }
         if let webSocket { try await plan.connect?(webSocket) }
-        return .accepted([:])
+        return .accepted(context.subprotocol.map { [.secWebSocketProtocol: $0] } ?? [:])
     }
 }

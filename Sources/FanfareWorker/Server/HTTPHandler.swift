@@ -12,6 +12,8 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var request: Request?
     private var isHead = false
     private var exchange: Exchange?
+    /// What the handshake waits for.
+    private var upgrade: EventLoopPromise<HTTPFields>?
     /// What the handshake was refused with, until its request arrives here.
     private var refusal: Response?
     private var hasAnswered = false
@@ -37,17 +39,29 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     /// - Parameter upgrade: Succeeds with the headers of the answer; fails when it is refused, and the refusal follows
     ///   when the request itself arrives.
     func begin(_ request: Request, _ upgrade: EventLoopPromise<HTTPFields>) {
+        // A request may name the protocol many times, and NIO would try each time.
+        guard exchange == nil, let context else { return upgrade.fail(SocketUpgrader.Refused()) }
         let exchange = Exchange(
             worker: worker,
             peer: request.peer,
             answer: { [weak self] response in
                 self?.refusal = response
-                upgrade.fail(SocketUpgrader.Refused())
+                self?.finishUpgrade(.failure(SocketUpgrader.Refused()))
             },
-            upgrade: { upgrade.succeed($0) }
+            upgrade: { [weak self] in self?.finishUpgrade(.success($0)) }
         )
         self.exchange = exchange
+        self.upgrade = upgrade
+        // Nobody looks at what follows before the handshake is decided: it waits in the kernel, not here.
+        try? context.channel.syncOptions?.setOption(.autoRead, value: false)
         exchange.begin(request)
+    }
+
+    private func finishUpgrade(_ result: Result<HTTPFields, any Error>) {
+        guard let upgrade else { return }
+        self.upgrade = nil
+        if let context, context.channel.isActive { try? context.channel.syncOptions?.setOption(.autoRead, value: true) }
+        upgrade.completeWith(result)
     }
 
     /// The exchange whose handshake is through: it belongs to the socket from here on.
@@ -67,32 +81,47 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func began(_ head: HTTPRequestHead, _ context: ChannelHandlerContext) {
-        guard !hasAnswered, request == nil else { return }
+        guard !hasAnswered else { return }
         isHead = head.method == .HEAD
         if let refusal { return write(refusal) }
+        // One request a connection; what is sent behind it is not looked at.
+        guard request == nil, exchange == nil else { return }
         switch Handshake.request(of: head, peer: Peer.text(context.channel)) {
         case .failure(let denial): refuse(denial)
         case .success(let request) where request.isWebSocket:
             // In order, and yet not carried out: something in it only NIO's upgrader saw.
             _ = request
             refuse(Denial(.badRequest, "The WebSocket handshake is not in order.", reason: "bad_handshake"))
-        case .success(let request): self.request = request
+        case .success(let request): expectBody(head, request, context)
         }
+    }
+
+    private func expectBody(_ head: HTTPRequestHead, _ request: Request, _ context: ChannelHandlerContext) {
+        let declared = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
+        guard declared <= worker.limits.bodyBytes else { return refuseBody() }
+        self.request = request
+        // RFC 9110, section 10.1.1: the client waits for this before it sends its body.
+        guard head.version == .http1_1, head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" })
+        else { return }
+        let goOn = HTTPResponseHead(version: .http1_1, status: .continue)
+        context.writeAndFlush(wrapOutboundOut(.head(goOn)), promise: nil)
     }
 
     private func received(_ bytes: ByteBuffer) {
         guard !hasAnswered, let count = request?.body.count else { return }
-        guard count + bytes.readableBytes <= worker.limits.bodyBytes else {
-            request = nil
-            return refuse(
-                Denial(
-                    .contentTooLarge,
-                    "The body of a request may have \(worker.limits.bodyBytes) bytes here.",
-                    reason: "body_too_large"
-                )
-            )
-        }
+        guard count + bytes.readableBytes <= worker.limits.bodyBytes else { return refuseBody() }
         request?.body.append(contentsOf: bytes.readableBytesView)
+    }
+
+    private func refuseBody() {
+        request = nil
+        refuse(
+            Denial(
+                .contentTooLarge,
+                "The body of a request may have \(worker.limits.bodyBytes) bytes here.",
+                reason: "body_too_large"
+            )
+        )
     }
 
     private func ended(_ context: ChannelHandlerContext) {
@@ -113,16 +142,25 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     func channelInactive(context: ChannelHandlerContext) {
         exchange?.abandon()
         exchange = nil
+        // Nobody reads an answer any more, to what NIO may still pass on either.
+        hasAnswered = true
+        finishUpgrade(.failure(SocketUpgrader.Refused()))
         context.fireChannelInactive()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // The refusal itself follows as a request that is answered.
         guard !(error is SocketUpgrader.Refused) else { return }
-        if error is HTTPParserError {
+        // A client that leaves in the middle of its request sent nothing wrong.
+        if let error = error as? HTTPParserError, error != .invalidEOFState, !hasAnswered {
             worker.countResponse(.badRequest)
             worker.refused("bad_request", peer: Peer.text(context.channel), detail: "this is not HTTP")
+            hasAnswered = true
+            // The error handler before this one has written the answer; see ``write(_:)``.
+            return context.close(mode: .output, promise: nil)
         }
+        // What comes behind a request that is answered may be anything.
+        guard !hasAnswered else { return }
         context.close(promise: nil)
     }
 

@@ -31,15 +31,27 @@ final class SocketUpgrader: HTTPServerProtocolUpgrader {
         handler.begin(request, accepted)
         let handshake = NIOLoopBound(handshake, eventLoop: channel.eventLoop)
         return accepted.futureResult.flatMap { fields in
-            var headers = initialResponseHeaders
-            for field in fields { headers.add(name: field.name.rawName, value: field.value) }
-            return handshake.value.buildUpgradeResponse(
+            handshake.value.buildUpgradeResponse(
                 channel: channel,
                 upgradeRequest: upgradeRequest,
-                initialResponseHeaders: headers
-            )
+                initialResponseHeaders: initialResponseHeaders
+            ).map { Self.merge(fields, into: $0) }
         }
     }
+
+    /// Adds a consumer's and its middleware's headers to those of the handshake. NIO passes on none of its own accord.
+    private static func merge(_ fields: HTTPFields, into handshake: HTTPHeaders) -> HTTPHeaders {
+        var headers = handshake
+        for field in fields where !reserved.contains(field.name) {
+            headers.add(name: field.name.rawName, value: field.value)
+        }
+        return headers
+    }
+
+    /// What the handshake itself says, and what would give its answer a body.
+    private static let reserved: Set<HTTPField.Name> = [
+        .connection, .upgrade, .secWebSocketAccept, .contentLength, .transferEncoding,
+    ]
 
     func upgrade(context: ChannelHandlerContext, upgradeRequest: HTTPRequestHead) -> EventLoopFuture<Void> {
         context.eventLoop.makeCompletedFuture {

@@ -135,6 +135,12 @@ extension WorkerLink {
         socket.send(message: frames)
     }
 
+    /// Messages waited for the handlers of a socket that has ended.
+    func gaveUp(_ count: Int, of socket: Socket) {
+        reports.dropped(channel: socket.channelName, group: nil, count: UInt64(count), reason: .ownerGone)
+        scheduleReports()
+    }
+
     /// A handler begins with a message of a channel: it waits no more.
     private func took(_ channel: String) {
         reports.took(channel: channel)

@@ -32,6 +32,7 @@ final class WorkerLink: LayerDelegate {
     private var closing: [String] = []
     private var isScheduled = false
     var isReportScheduled = false
+    private var refusalsLogged = LogWindow()
 
     /// Bytes one declared channel takes in a frame, attributes included: an upper bound.
     private static let declarationBytes = 512
@@ -165,10 +166,15 @@ final class WorkerLink: LayerDelegate {
             // The link broke: the next one adds them again.
             break
         case .failure(let failure):
-            worker.logger.warning(
-                "the broker refused a membership; closing the sockets that asked for it",
-                metadata: ["group": "\(group)", "sockets": "\(sockets.count)", "reason": "\(failure.text)"]
-            )
+            if let suppressed = refusalsLogged.admit(at: worker.now) {
+                worker.logger.warning(
+                    "the broker refused a membership; closing the sockets that asked for it",
+                    metadata: [
+                        "group": "\(group.prefix(120))", "sockets": "\(sockets.count)",
+                        "reason": "\(failure.text)", "suppressed": "\(suppressed)",
+                    ]
+                )
+            }
             let code = failure.code.isRetryable ? CloseCode.tryAgainLater : .internalError
             for socket in sockets {
                 if socket.state == .joining {

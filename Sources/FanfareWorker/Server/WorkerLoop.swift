@@ -119,7 +119,7 @@ final class WorkerLoop {
     // MARK: Handshakes
 
     /// Whether one more socket is within the limits.
-    var hasRoom: Bool { !isStopping && sockets.count + leaving.count < limits.sockets }
+    var hasRoom: Bool { !isStopping && sockets.count + max(leaving.count, ending.count) < limits.sockets }
 
     /// Whether one more connection may begin a handshake.
     func admitsStranger() -> Bool {
@@ -207,6 +207,7 @@ final class WorkerLoop {
         fanOut.removeAll(socket)
         wheel.remove(socket)
         slowReaders.remove(socket)
+        deadlines.remove(socket.number, at: socket.lifetime.nextLook)
     }
 
     /// A socket's consumer has nothing to do any more: its groups are left.
@@ -320,11 +321,11 @@ final class WorkerLoop {
         socket.lifetime.lastMessage = ticks
         if limits.lifetime.value > 0 {
             // Spread over a tenth, so that sockets opened together do not come back together.
-            let length = Self.ticks(limits.lifetime)
+            let length = Self.longTicks(limits.lifetime)
             socket.lifetime.endsAt = ticks + max(1, length - Int.random(in: 0...(length / 10)))
         }
-        if let left = identity?.expiresAt?.timeIntervalSinceNow {
-            let end = ticks + Int(min(max(1, left.rounded(.up)), Double(Self.ticksMaximum)))
+        if let left = identity?.expiresAt?.timeIntervalSinceNow, left < Double(Self.longTicksMaximum) {
+            let end = ticks + max(1, Int(exactly: left.rounded(.up)) ?? 1)
             if end < socket.lifetime.endsAt {
                 socket.lifetime.endsAt = end
                 socket.lifetime.ending = .credentials
@@ -336,12 +337,16 @@ final class WorkerLoop {
     /// Looks at a socket again when it may have to end; one that need not end is never looked at.
     private func arm(_ socket: Socket) {
         let next = min(idleEnd(of: socket), socket.lifetime.endsAt)
-        if next < Int.max { deadlines.add(socket.number, at: max(next, ticks + 1)) }
+        guard next < Int.max else { return }
+        socket.lifetime.nextLook = max(next, ticks + 1)
+        deadlines.add(socket.number, at: socket.lifetime.nextLook)
     }
 
-    /// When the client has been silent for too long.
+    /// When the client has been silent for too long; one that is not being read is not silent.
     private func idleEnd(of socket: Socket) -> Int {
-        limits.idle.value > 0 ? socket.lifetime.lastMessage + max(1, Self.ticks(limits.idle)) : Int.max
+        guard limits.idle.value > 0 else { return Int.max }
+        // One more, as the last message came in the middle of a tick.
+        return (socket.isReading ? socket.lifetime.lastMessage : ticks) + Self.longTicks(limits.idle) + 1
     }
 
     private func checkLife(of socket: Socket) {
@@ -389,18 +394,35 @@ final class WorkerLoop {
 
     /// A day: longer deadlines mean nothing here, and the wheel has a slot for each tick.
     private static let ticksMaximum: UInt64 = 86_400
+
+    /// Of deadlines that may be far away, as they cost nothing until then.
+    private static func longTicks(_ duration: Milliseconds) -> Int {
+        Int(min(duration.value / UInt64(tick.nanoseconds / 1_000_000), longTicksMaximum))
+    }
+
+    /// A century.
+    private static let longTicksMaximum: UInt64 = 3_155_760_000
 }
 
-/// Which sockets to look at in which tick. Sockets that have gone meanwhile are passed over by whoever asks.
+/// Which sockets to look at in which tick.
 struct DeadlineTable {
-    private var numbers: [Int: [UInt64]] = [:]
+    private var numbers: [Int: Set<UInt64>] = [:]
+
+    /// Sockets that are to be looked at.
+    var count: Int { numbers.values.reduce(0) { $0 + $1.count } }
 
     mutating func add(_ number: UInt64, at tick: Int) {
-        numbers[tick, default: []].append(number)
+        numbers[tick, default: []].insert(number)
+    }
+
+    /// Forgets a socket that has gone, so that those that come and go for a day do not pile up.
+    mutating func remove(_ number: UInt64, at tick: Int) {
+        guard numbers[tick]?.remove(number) != nil else { return }
+        if numbers[tick]?.isEmpty == true { numbers[tick] = nil }
     }
 
     /// Takes out those of one tick. To be asked for every tick.
-    mutating func due(at tick: Int) -> [UInt64] {
+    mutating func due(at tick: Int) -> Set<UInt64> {
         numbers.isEmpty ? [] : numbers.removeValue(forKey: tick) ?? []
     }
 }

@@ -32,6 +32,8 @@ final class Socket {
 
     /// What the service keeps for it.
     var attachment: AnyObject?
+    /// What its consumer holds, to be told when it has ended.
+    weak var face: WebSocket?
     /// Given back when the socket is gone.
     var leases: [any Sendable & AnyObject] = []
     /// Kept by ``FanOut``.
@@ -48,7 +50,7 @@ final class Socket {
     private(set) var wasHeard = true
     /// Whether its client was let in.
     private var wasAccepted = false
-    private var isReading = true
+    private(set) var isReading = true
 
     private(set) var writer: (any SocketOutlet)?
     /// Frames sent before there was a connection to write to.
@@ -120,13 +122,22 @@ final class Socket {
 
     /// The client is not let in, or has left before it was.
     func discard(_ reason: any Error = CancellationError()) {
+        // One that was closed before it was let in waits for a connection that will never be its own.
+        if state == .closing { disconnected() }
         guard takesFrames else { return }
         state = .closed
-        leases = []
+        forget()
         let onJoined = onJoined
         self.onJoined = nil
         worker.discard(self)
         onJoined?(reason)
+    }
+
+    /// Lets go of what was kept for a client that was not let in.
+    private func forget() {
+        face?.markClosed()
+        leases = []
+        attachment = nil
     }
 
     // MARK: In
@@ -175,7 +186,10 @@ final class Socket {
     func setReading(_ isReading: Bool) {
         self.isReading = isReading
         // Nothing was read meanwhile, so nothing can be said of the peer's silence.
-        if isReading { wasHeard = true }
+        if isReading {
+            wasHeard = true
+            lifetime.lastMessage = worker.ticks
+        }
         writer?.setReading(isReading)
     }
 
@@ -279,6 +293,7 @@ final class Socket {
 
     private func beginClosing(_ code: CloseCode, reason: String = "") {
         state = .closing
+        wasAccepted ? face?.markClosed() : forget()
         let onJoined = onJoined
         self.onJoined = nil
         worker.leaves(self, code, wasAccepted: wasAccepted, reason: reason)
@@ -296,6 +311,8 @@ struct SocketLifetime {
     var endsAt = Int.max
     /// What its client is told then.
     var ending = Ending.lifetime
+    /// The tick at which it is looked at again; see ``DeadlineTable``.
+    var nextLook = 0
     /// The tick of the client's last message, or of the beginning.
     var lastMessage = 0
 
