@@ -151,7 +151,7 @@ let package = Package(
             name: "FanfareOpsTests",
             dependencies: [
                 "FanfareModel", "FanfareOps", "FanfareWorker", "fanfare-broker", "fanfare-worker", .logging, .nio,
-                .nioPosix,
+                .nioPosix, .httpTypes,
             ]
         ),
         .testTarget(

@@ -13,7 +13,7 @@ struct WorkerCommand: AsyncParsableCommand {
 
     static let configuration = CommandConfiguration(
         commandName: program,
-        abstract: "Serves the chat and its WebSockets, joined to the other workers by a broker.",
+        abstract: "Serves WebSockets, joined to the other workers by a broker: the chat, or the routes of a file.",
         discussion: """
             A worker that cannot reach its broker starts all the same, says so on /readyz and in its log, and keeps \
             trying. Settings come from the defaults, then --config FILE, then the flags; the last one wins. \
@@ -38,6 +38,21 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp(WorkerValues.help("name"), valueName: "name"))
     var name: String?
 
+    @Option(help: ArgumentHelp(WorkerValues.help("origins") + " Repeatable.", valueName: "origin"))
+    var origin: [String] = []
+
+    @Flag(help: ArgumentHelp(WorkerValues.help("echo")))
+    var echo = false
+
+    @Flag(help: ArgumentHelp(WorkerValues.help("sockets.compression")))
+    var compression = false
+
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Serve the chat and its pages. Without it: only when the configuration has no routes."
+    )
+    var chat: Bool?
+
     @Option(help: ArgumentHelp("Configuration file (YAML).", valueName: "file"))
     var config: String?
 
@@ -49,8 +64,8 @@ struct WorkerCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "A limit by its name in the configuration file, such as sockets.message_bytes=64KiB or body_bytes=4MiB; --print-config lists them. "
-                + "Repeatable.",
+            "A limit by its name in the configuration file, such as sockets.message_bytes=64KiB or body_bytes=4MiB; "
+                + "--print-config lists them. Repeatable.",
             valueName: "name=value"
         )
     )
@@ -77,11 +92,12 @@ struct WorkerCommand: AsyncParsableCommand {
                 userID: geteuid(),
                 standardName: "\(ProcessInfo.processInfo.hostName)-\(getpid())"
             )
+            let credentials = try await Credentials.read(plan.site)
             if checkConfig {
                 StandardStream.output.writeLine(plan.summary)
                 return
             }
-            try await Self.serve(plan)
+            try await Self.serve(plan, credentials)
         }
     }
 
@@ -95,14 +111,22 @@ struct WorkerCommand: AsyncParsableCommand {
         try settings.set("name", to: name.map { [$0] } ?? [], from: "--name")
         try settings.set("log_format", to: logFormat.map { [$0] } ?? [], from: "--log-format")
         try settings.set("log_level", to: logLevel.map { [$0] } ?? [], from: "--log-level")
+        try settings.set("origins", to: origin, from: "--origin")
+        try settings.set("echo", to: echo ? ["true"] : [], from: "--echo")
+        try settings.set("chat", to: chat.map { [String($0)] } ?? [], from: chat == true ? "--chat" : "--no-chat")
+        try settings.set("sockets.compression", to: compression ? ["true"] : [], from: "--compression")
         for assignment in limit { try settings.set(assignment: assignment, in: "limits", from: "--limit") }
         try settings.settle(limits: \.limits)
         return settings
     }
 
-    private static func serve(_ plan: WorkerPlan) async throws {
+    private static func serve(_ plan: WorkerPlan, _ credentials: Credentials) async throws {
         Logs.bootstrap(format: plan.logFormat, level: plan.logLevel)
         let logger = Logger(label: program)
+        for warning in credentials.jwt?.warnings ?? [] {
+            logger.warning("a key file", metadata: ["problem": "\(warning)"])
+        }
+        let router = plan.site.router(credentials)
         let stage = RunStage<WorkerServer>()
         try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin) {
             var parts: [RunningPart] = []
@@ -119,7 +143,7 @@ struct WorkerCommand: AsyncParsableCommand {
                 )
                 parts.append(RunningPart(name: "operations") { await ops.stop() })
             }
-            let worker = try await WorkerServer.start(plan.server, router: .chat, logger: logger)
+            let worker = try await WorkerServer.start(plan.server, router: router, logger: logger)
             stage.current = .running(worker)
             parts.append(
                 RunningPart(name: "worker") {
@@ -127,7 +151,7 @@ struct WorkerCommand: AsyncParsableCommand {
                     await worker.stop(within: plan.stopWithin)
                 }
             )
-            return ("\(WorkerPlan.url(plan.server.listenHost, worker.port)) (\(plan.server.name))", parts)
+            return ("\(plan.address(port: worker.port)) (\(plan.server.name))", parts)
         }
     }
 }

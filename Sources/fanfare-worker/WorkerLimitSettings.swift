@@ -93,6 +93,43 @@ extension WorkerLimits {
             256...1_048_576,
             "Bytes one read takes from the kernel; also what a socket that is being read costs."
         ),
+        .seconds(
+            "idle_seconds",
+            \.idle,
+            0...86_400_000,
+            "A socket whose client says nothing for this long is closed with 3008; pings do not count. 0: never."
+        ),
+        .seconds(
+            "lifetime_seconds",
+            \.lifetime,
+            0...86_400_000,
+            "A socket is closed with 1012, connect again, after this long or up to a tenth less. 0: never."
+        ),
+        .seconds(
+            "disconnect_within_seconds",
+            \.disconnectWithin,
+            10...600_000,
+            "How long handlers of a closed socket may still run before they are cancelled."
+        ),
+        .flag(
+            "compression",
+            \.compression,
+            flag: "--compression",
+            "Whether messages are compressed (permessage-deflate) for clients that offer it; costs time for each message."
+        ),
+        .integer(
+            "compression_least_bytes",
+            \.compressionLeastBytes,
+            0...1_048_576,
+            "Shorter messages are sent as they are."
+        ),
+        .integer("compression_level", \.compressionLevel, 1...9, "zlib's level: 1 is fast, 9 is small."),
+        .bytes(
+            "body_bytes",
+            \.bodyBytes,
+            0...gibibyte,
+            "Size of the body of an HTTP request; more is answered 413."
+        ),
         .bytes(
             "merged_bytes",
             \.mergedBytes,

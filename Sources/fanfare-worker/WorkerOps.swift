@@ -54,6 +54,25 @@ enum WorkerOps {
         .counter("undecodable", "Messages from the broker that no consumer could read: a sender is wrong.") {
             $0.counters.undecodable
         },
+        .counter("invalid_messages", "Messages of clients that were not what they should be, such as broken JSON.") {
+            $0.counters.invalidMessages
+        },
+        .counter("handler_failures", "Handlers of consumers and pages that threw: the program has a fault.") {
+            $0.counters.handlerFailures
+        },
+        .counter("handlers_full", "Messages dropped because too many waited for one socket's handlers.") {
+            $0.counters.handlersFull
+        },
+        .gauge("slow_readers", "Sockets with something waiting because their peers do not read.") { $0.slowReaders },
+        .counter("outgoing_full", "Messages dropped because too much waited for their socket.") {
+            $0.counters.outgoingFull
+        },
+        .counter("outgoing_overflow", "Messages lost with sockets that were closed because their peers did not read.") {
+            $0.counters.outgoingOverflow
+        },
+        .counter("slow_readers_closed", "Sockets closed because their peers read too slowly.") {
+            $0.counters.slowReadersClosed
+        },
         .counter("missed", "Messages the broker had to drop for this worker.") { $0.counters.missed },
         .counter("links", "Links to a broker that were made. Growing: the link does not hold.") { $0.counters.links },
     ]
@@ -122,6 +141,7 @@ enum WorkerOps {
             "node": .string(health.node),
             "closes": .map(byText(health.counters.closes).mapValues { .count($0) }),
             "responses": .map(byText(health.counters.responses).mapValues { .count($0) }),
+            "refusals": .map(health.counters.refusals.mapValues { .count($0) }),
         ]
         for row in rows { facts[row.key] = .count(row.value(health)) }
         return facts
@@ -157,6 +177,13 @@ enum WorkerOps {
             help: "HTTP answers, by status.",
             by: "status",
             byText(health.counters.responses).mapValues { Double($0) }
+        )
+        metrics.add(
+            "fanfare_worker_refusals_total",
+            .counter,
+            help: "Requests, connections and messages refused, by reason.",
+            by: "reason",
+            health.counters.refusals.mapValues { Double($0) }
         )
         return metrics
     }

@@ -13,6 +13,18 @@ struct WorkerValues: Sendable {
     var stopWithin = Milliseconds(10_000)
     var logFormat: String?
     var logLevel: String? = Logger.Level.info.rawValue
+    var hasChat: Bool?
+    var hasEcho = false
+    var origins: [String] = []
+    var originMissing: String?
+    var trustedProxies: [String] = []
+    var rootPath: String?
+    var serverName: String?
+    var requestRate: Rate?
+    var connectionsPerAddress: Int?
+    var routes: [Record<RouteValues>] = []
+    var tokens = TokenValues()
+    var jwt = JWTValues()
     var limits = Limits()
     var sockets = WorkerLimits()
 
@@ -37,7 +49,7 @@ struct WorkerValues: Sendable {
                 \.listen,
                 example: "127.0.0.1:8000",
                 flag: "--listen",
-                "HOST:PORT for browsers. Several workers may share one."
+                "HOST:PORT for browsers, which several workers may share, or unix:/path for a proxy on this machine."
             ),
             .text(
                 "ops",
@@ -73,7 +85,8 @@ struct WorkerValues: Sendable {
                 flag: "--log-level",
                 "The least severe level that is logged."
             ),
-        ] + Setting.section("sockets", \.sockets, WorkerLimits.settings)
+        ] + site + Setting.section("tokens", \.tokens, TokenValues.table)
+        + Setting.section("jwt", \.jwt, JWTValues.table) + Setting.section("sockets", \.sockets, WorkerLimits.settings)
         + Setting.section("limits", \.limits, Limits.settings)
 
     /// What `--help` says about the flag of a setting.
@@ -85,6 +98,7 @@ struct WorkerValues: Sendable {
 /// The worker's settings, understood: what ``WorkerServer`` and the operations port are started with.
 struct WorkerPlan: Sendable {
     var server = WorkerServer.Configuration()
+    var site: SitePlan
     var ops: (host: String, port: Int)?
     var stopWithin: Milliseconds
     var logFormat: LogFormat?
@@ -103,12 +117,15 @@ struct WorkerPlan: Sendable {
         standardName: String
     ) throws(ProgramFailure) {
         let values = settings.values
+        site = try SitePlan(settings, environment: environment)
         stopWithin = values.stopWithin
         logFormat = values.logFormat.flatMap(LogFormat.init(rawValue:))
         logLevel = values.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
         server.limits = values.limits
         server.workerLimits = values.sockets
         server.version = Version.current
+        server.origins = site.origins
+        server.serverName = values.serverName
         server.name = values.name ?? standardName
         guard (1...values.limits.textBytes).contains(server.name.utf8.count) else {
             throw ProgramFailure(
@@ -125,7 +142,17 @@ struct WorkerPlan: Sendable {
                 try settings.locating("brokers") { () throws(ProgramFailure) in try Endpoint(text) }
             )
         }
-        (server.listenHost, server.listenPort) = try Self.address("listen", values.listen ?? "", settings)
+        try Self.checkServerName(settings)
+        let listen = values.listen ?? ""
+        if listen.hasPrefix("unix:") {
+            server.listenPath = try settings.locating("listen") { () throws(ProgramFailure) in
+                guard case .unix(let path) = try Endpoint(listen) else { return nil }
+                return path
+            }
+        } else {
+            let address = listen.hasPrefix("tcp://") ? String(listen.dropFirst(6)) : listen
+            (server.listenHost, server.listenPort) = try Self.address("listen", address, settings)
+        }
         if let text = values.ops { ops = try Self.address("ops", text, settings) }
     }
 
@@ -139,6 +166,19 @@ struct WorkerPlan: Sendable {
         }
     }
 
+    private static func checkServerName(_ settings: Settings<WorkerValues>) throws(ProgramFailure) {
+        guard let name = settings.values.serverName else { return }
+        guard (1...128).contains(name.utf8.count), name.utf8.allSatisfy({ (0x21...0x7e).contains($0) || $0 == 0x20 })
+        else { throw settings.failure("server_name", "server_name must have 1 to 128 printable ASCII characters") }
+    }
+
+    /// Where browsers or a proxy reach the worker.
+    ///
+    /// - Parameter port: As bound.
+    func address(port: Int) -> String {
+        server.listenPath.map { "unix:\($0)" } ?? Self.url(server.listenHost, port)
+    }
+
     /// `host` and `port` as part of a URL.
     static func url(_ host: String, _ port: Int) -> String {
         host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
@@ -149,7 +189,8 @@ struct WorkerPlan: Sendable {
         """
         configuration is valid
         brokers: \(server.brokers.map(\.description).joined(separator: " "))
-        listen: \(Self.url(server.listenHost, server.listenPort))
+        listen: \(address(port: server.listenPort))
+        \(site.summary.joined(separator: "\n"))
         ops: \(ops.map { Self.url($0.host, $0.port) } ?? "none")
         name: \(server.name)
         sockets: \(Setting.changed(server.workerLimits, WorkerLimits(), WorkerLimits.settings))

@@ -159,6 +159,7 @@ import Testing
                 configuration is valid
                 brokers: unix:/a tcp://[::1]:5
                 listen: http://[::1]:80
+                route: / and /chat/<room>/ pages, /ws/chat/<str:room>/ chat
                 ops: none
                 name: w
                 sockets: the defaults

@@ -7,7 +7,11 @@ import FanfareProtocol
 /// Speaks `{"message": "..."}` both ways; in the group it is `{"type": "chat.message", "message": "..."}`, as the
 /// tutorial's Python consumer sends it.
 final class ChatConsumer: SocketService {
-    let name = "chat"
+    let name: String
+
+    init(name: String = "chat") {
+        self.name = name
+    }
 
     /// What a socket of the chat remembers.
     final class Seat {

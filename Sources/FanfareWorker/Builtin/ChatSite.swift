@@ -9,10 +9,18 @@ extension Router {
             try Room.check(context)
             return .html(PackageResources.room_html)
         }
-        router.get("/chat/<str:room>") { _, context in .redirect("/chat/\(try Room.check(context))/") }
-        router.socket(
-            "/ws/chat/<str:room>/",
-            SocketRoute(service: { ChatConsumer() }) { request, context in
+        // Relative, so that it holds below any root path too.
+        router.get("/chat/<str:room>") { _, context in .redirect("\(try Room.check(context))/") }
+        router.chat("/ws/chat/<str:room>/")
+        return router
+    }
+
+    /// Serves the WebSockets of the chat at an address that has a `room`.
+    package mutating func chat(_ pattern: PathPattern, name: String = "chat") {
+        precondition(pattern.names.contains("room"), "\(pattern) names no room")
+        socket(
+            pattern,
+            SocketRoute(service: { ChatConsumer(name: name) }) { request, context in
                 let room = try Room.check(context)
                 let wantsHello = request.query("hello") == "1"
                 return SocketRoute.Plan(groups: [ChatConsumer.group(room)]) { socket, _ in
@@ -20,7 +28,6 @@ extension Router {
                 }
             }
         )
-        return router
     }
 }
 

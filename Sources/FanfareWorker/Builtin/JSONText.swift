@@ -14,6 +14,18 @@ struct JSONText {
         bytes.append(contentsOf: String(value).utf8)
     }
 
+    /// Adds a member whose value is true or false.
+    mutating func add(_ key: StaticString, _ value: Bool) {
+        addKey(key)
+        bytes.append(contentsOf: (value ? "true" : "false").utf8)
+    }
+
+    /// Adds a member whose value is JSON already.
+    mutating func add(_ key: StaticString, json value: [UInt8]) {
+        addKey(key)
+        bytes.append(contentsOf: value)
+    }
+
     /// The finished object.
     consuming func object() -> [UInt8] {
         bytes.append(UInt8(ascii: "}"))

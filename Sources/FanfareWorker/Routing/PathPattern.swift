@@ -39,6 +39,13 @@ public struct PathPattern: Sendable, Hashable, ExpressibleByStringLiteral, Custo
     public let description: String
     private(set) var segments: [Segment] = []
 
+    /// Takes nothing off an address.
+    static let nothing = PathPattern()
+
+    private init() {
+        description = ""
+    }
+
     /// - Throws: ``Failure`` that says what is wrong with it.
     public init(_ text: String) throws(Failure) {
         description = text

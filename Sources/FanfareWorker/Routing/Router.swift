@@ -49,6 +49,11 @@ public struct Router: Sendable {
         entries.append(Entry(pattern: prefix.prefix, target: .router(router)))
     }
 
+    /// Adds all routes of another router, with its middleware, at the addresses they have there.
+    public mutating func include(_ router: Router) {
+        entries.append(Entry(pattern: .nothing, target: .router(router)))
+    }
+
     /// Answers an address for one method. `GET` answers `HEAD` too.
     public mutating func on(_ method: HTTPRequest.Method, _ pattern: PathPattern, _ handler: @escaping Handler) {
         entries.append(Entry(pattern: pattern, target: .http(method, handler)))

@@ -7,7 +7,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
-    private let worker: WorkerLoop
+    let worker: WorkerLoop
     private var context: ChannelHandlerContext?
     private var request: Request?
     private var isHead = false
@@ -182,6 +182,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         headers.replaceOrAdd(name: "content-length", value: String(response.body.count))
         headers.replaceOrAdd(name: "x-content-type-options", value: "nosniff")
         headers.replaceOrAdd(name: "connection", value: "close")
+        if let name = worker.serverName { headers.replaceOrAdd(name: "server", value: name) }
         let status = HTTPResponseStatus(
             statusCode: response.status.code,
             reasonPhrase: response.status.reasonPhrase

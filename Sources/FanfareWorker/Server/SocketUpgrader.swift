@@ -30,12 +30,17 @@ final class SocketUpgrader: HTTPServerProtocolUpgrader {
         let accepted = channel.eventLoop.makePromise(of: HTTPFields.self)
         handler.begin(request, accepted)
         let handshake = NIOLoopBound(handshake, eventLoop: channel.eventLoop)
+        let serverName = handler.worker.serverName
         return accepted.futureResult.flatMap { fields in
             handshake.value.buildUpgradeResponse(
                 channel: channel,
                 upgradeRequest: upgradeRequest,
                 initialResponseHeaders: initialResponseHeaders
-            ).map { Self.merge(fields, into: $0) }
+            ).map { answer in
+                var headers = Self.merge(fields, into: answer)
+                if let serverName { headers.replaceOrAdd(name: "server", value: serverName) }
+                return headers
+            }
         }
     }
 

@@ -1,4 +1,5 @@
 import FanfareModel
+import FanfareTransport
 
 /// The bounds that are lengths of time, in seconds, and the policy for slow readers.
 extension WorkerLimits {

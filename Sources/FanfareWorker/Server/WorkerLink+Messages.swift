@@ -17,7 +17,7 @@ extension WorkerLink {
         let audiences = worker.fanOut.audiences(of: delivery.group)
         guard !audiences.isEmpty else { return }
         let message = delivery.remaining.value > 0 ? try? reader.value(delivery.body) : nil
-        let excluded = Set(delivery.exclude)
+        let excluded = Set(delivery.exclude.compactMap { worker.socket(named: $0)?.number })
         for audience in audiences where audience.count > 0 {
             guard let message, let reached = send(message, delivery.group, to: audience, excluded) else {
                 dropped += drop(delivery, audience, excluded)
@@ -33,7 +33,7 @@ extension WorkerLink {
         _ message: MessageValue,
         _ group: String,
         to audience: Audience,
-        _ excluded: Set<String>
+        _ excluded: Set<UInt64>
     ) -> (accepted: Int, dropped: Int)? {
         guard !excluded.isEmpty else {
             let members = audience.count
@@ -45,7 +45,7 @@ extension WorkerLink {
         }
         var frames: [UInt8] = []
         let rendering = render(message, for: audience, into: &frames)
-        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
+        let members = audience.sockets.filter { !excluded.contains($0.number) }
         switch rendering {
         case .unknown: return nil
         case .each: return handle(message, group, for: members, audience.service)
@@ -89,8 +89,8 @@ extension WorkerLink {
     }
 
     /// - Returns: The members it was for, all of whom miss it.
-    private func drop(_ delivery: GroupDelivery, _ audience: Audience, _ excluded: Set<String>) -> Int {
-        let members = audience.sockets.filter { !excluded.contains($0.channelName) }
+    private func drop(_ delivery: GroupDelivery, _ audience: Audience, _ excluded: Set<UInt64>) -> Int {
+        let members = audience.sockets.filter { !excluded.contains($0.number) }
         guard let member = members.first else { return 0 }
         let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
         count(reason)

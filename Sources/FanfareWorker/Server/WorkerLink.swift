@@ -104,9 +104,9 @@ final class WorkerLink: LayerDelegate {
     /// Sends a message to a group, behind every declaration so far.
     ///
     /// - Returns: Whether there is a link to take it.
-    func publish(_ body: Body, to group: String) -> Bool {
+    func publish(_ body: Body, to group: String, exclude: [String]) -> Bool {
         writeDeclarations()
-        return port.post(.groupSend(id: nil, group: group, body: body, GroupSendOptions()))
+        return port.post(.groupSend(id: nil, group: group, body: body, GroupSendOptions(exclude: exclude)))
     }
 
     private func schedule() {

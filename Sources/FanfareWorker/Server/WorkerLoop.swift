@@ -17,6 +17,8 @@ final class WorkerLoop {
     let name: String
     let processID: Int
     let limits: WorkerLimits
+    /// The `Server` header of answers.
+    let serverName: String?
     let logger: Logger
     let router: Router
     /// Which pages may open sockets where no router says otherwise.
@@ -77,6 +79,7 @@ final class WorkerLoop {
         self.processID = processID
         self.node = node
         limits = configuration.workerLimits
+        serverName = configuration.serverName
         self.logger = logger
         self.router = router
         origins = configuration.origins
@@ -262,10 +265,12 @@ final class WorkerLoop {
     }
 
     /// Sends a message to a group, behind everything this worker asked the broker before.
-    func publish(_ body: Body, to group: String) -> Published {
+    ///
+    /// - Parameter exclude: Channels of members that do not get it.
+    func publish(_ body: Body, to group: String, exclude: [String] = []) -> Published {
         guard Names.isGroup(group, names) else { return .badName }
         if let limit = link.welcome?.bodyBytes, body.count > limit { return .tooLarge(limit: limit) }
-        guard link.publish(body, to: group) else {
+        guard link.publish(body, to: group, exclude: exclude) else {
             counters.messagesRefused += 1
             return .noBroker
         }

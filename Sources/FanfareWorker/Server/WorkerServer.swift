@@ -30,6 +30,8 @@ package final class WorkerServer: Sendable {
         package var listenPort = 8_000
         /// A Unix socket to listen on instead, for a proxy on the same machine.
         package var listenPath: String?
+        /// The `Server` header of answers; `nil` for none.
+        package var serverName: String?
         /// Bounds of what goes over the link to the broker.
         package var limits = Limits()
         /// Bounds of the sockets.

@@ -15,8 +15,13 @@ enum ServerFrame {
         isCompressed: Bool = false,
         to frames: inout [UInt8]
     ) {
-        let count = payload.count
-        frames.reserveCapacity(frames.count + count + 10)
+        frames.reserveCapacity(frames.count + payload.count + 10)
+        appendHeader(opcode, count: payload.count, isCompressed: isCompressed, to: &frames)
+        frames.append(contentsOf: payload)
+    }
+
+    /// Appends the header of a frame whose payload has `count` bytes.
+    static func appendHeader(_ opcode: Opcode, count: Int, isCompressed: Bool = false, to frames: inout [UInt8]) {
         frames.append(0x80 | (isCompressed ? 0x40 : 0) | opcode.rawValue)
         if let short = UInt8(exactly: count), short < 126 {
             frames.append(short)
@@ -27,7 +32,6 @@ enum ServerFrame {
             frames.append(127)
             withUnsafeBytes(of: UInt64(count).bigEndian) { frames.append(contentsOf: $0) }
         }
-        frames.append(contentsOf: payload)
     }
 
     /// Takes the first frame off frames this type has made.
