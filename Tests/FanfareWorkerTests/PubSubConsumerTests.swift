@@ -89,6 +89,23 @@ private func message(_ group: String, _ message: MessageValue) -> MessageValue {
         #expect(try client.answers().isEmpty)
     }
 
+    @Test func `few large commands behind a subscription stop reading as many small ones do`() throws {
+        let place = PubSubPlace()
+        let client = try place.client()
+        place.worker.broker.acknowledges = false
+        _ = try client.ask(#"{"subscribe": ["a"]}"#)
+        let large = String(repeating: "a", count: place.worker.worker.limits.messageBytes * 2 / 3)
+        for number in 0..<2 {
+            #expect(client.isReading != false)
+            try client.receive(ClientFrame.text(#"{"id": \#(number), "ping": "\#(large)"}"#))
+        }
+        #expect(client.isReading == false)
+        // A close has to be heard, so reading goes on.
+        client.socket.close(.goingAway, reason: "")
+        place.worker.loop.run()
+        #expect(client.isReading == true)
+    }
+
     @Test func `commands that wait when the connection ends are dropped`() throws {
         let place = PubSubPlace()
         let client = try place.client()

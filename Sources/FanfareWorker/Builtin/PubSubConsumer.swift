@@ -58,8 +58,12 @@ final class PubSubConsumer: SocketService {
 
     /// Malformed commands in a row after which a client is closed with 1008.
     static let malformedMaximum = 10
-    /// Commands that wait for one before they keep a client from sending more.
+    /// Commands that wait for one before they keep a client from sending more; as many bytes as one message may have do
+    /// the same.
     static let waitingMaximum = 64
+    /// Commands that may come after reading was told to stop: what one read brings, and more only when the client leaves
+    /// and the kernel hands over all it holds.
+    private static let lateMaximum = 16_384
 
     /// What a socket of pubsub remembers.
     final class Seat {
@@ -74,6 +78,10 @@ final class PubSubConsumer: SocketService {
         var isBusy = false
         /// Commands behind it.
         var waiting: [String] = []
+        var waitingBytes = 0
+        var isReading = true
+        /// Whether commands that waited are being carried out.
+        var isCatchingUp = false
 
         init(_ prefix: String, _ permissions: GroupPermissions, _ limits: ClientLimits) {
             self.prefix = prefix
@@ -99,8 +107,29 @@ final class PubSubConsumer: SocketService {
         case .admitted: break
         }
         guard seat.isBusy else { return carryOut(text, socket, seat) }
+        guard seat.waiting.count < Self.waitingMaximum + Self.lateMaximum else {
+            socket.worker.refused("waiting_commands", peer: socket.remote)
+            return socket.close(.tryAgainLater, reason: "commands come faster than they are carried out")
+        }
         seat.waiting.append(text)
-        if seat.waiting.count == Self.waitingMaximum { socket.setReading(false) }
+        seat.waitingBytes += text.utf8.count
+        let isFull = seat.waiting.count >= Self.waitingMaximum || seat.waitingBytes > socket.worker.limits.messageBytes
+        if isFull { setReading(false, socket, seat) }
+    }
+
+    private func setReading(_ isReading: Bool, _ socket: Socket, _ seat: Seat) {
+        guard seat.isReading != isReading else { return }
+        seat.isReading = isReading
+        socket.setReading(isReading)
+    }
+
+    func closed(_ socket: Socket, _ code: CloseCode, reason: String, done: @escaping () -> Void) {
+        if let seat = seat(socket) {
+            seat.waiting = []
+            // The client's answer to a close frame is to be read.
+            setReading(true, socket, seat)
+        }
+        done()
     }
 
     func received(binary: [UInt8], from socket: Socket) {
@@ -220,10 +249,17 @@ final class PubSubConsumer: SocketService {
     }
 
     private func carryOutWaiting(_ socket: Socket, _ seat: Seat) {
-        guard socket.takesFrames else { return seat.waiting.removeAll() }
-        let count = seat.waiting.count
-        while !seat.isBusy, !seat.waiting.isEmpty { carryOut(seat.waiting.removeFirst(), socket, seat) }
-        if count >= Self.waitingMaximum, seat.waiting.count < Self.waitingMaximum { socket.setReading(true) }
+        guard !seat.isCatchingUp, !seat.waiting.isEmpty else { return }
+        seat.isCatchingUp = true
+        var waiting = seat.waiting[...]
+        while !seat.isBusy, socket.takesFrames, let text = waiting.popFirst() {
+            seat.waitingBytes -= text.utf8.count
+            carryOut(text, socket, seat)
+        }
+        seat.isCatchingUp = false
+        guard socket.takesFrames else { return }
+        seat.waiting = Array(waiting)
+        if waiting.isEmpty { setReading(true, socket, seat) }
     }
 
     /// The broker's name of a client's group.
