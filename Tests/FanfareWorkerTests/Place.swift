@@ -10,7 +10,7 @@ import Testing
 /// A broker on a port of its own, the workers a test starts with it, and a look into it.
 final class Place {
     private(set) var broker: BrokerServer
-    private let endpoint: Endpoint
+    let endpoint: Endpoint
     private var workers: [WorkerServer] = []
     private static let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
 
@@ -33,42 +33,65 @@ final class Place {
         broker = try await Self.startBroker(endpoint)
     }
 
-    func worker(_ name: String, _ limits: WorkerLimits = WorkerLimits()) async throws -> WorkerServer {
-        let worker = try await Self.worker(name, limits, brokers: [endpoint], port: 0)
+    func worker(
+        _ name: String,
+        _ limits: WorkerLimits = WorkerLimits(),
+        router: Router = .chat
+    ) async throws -> WorkerServer {
+        let worker = try await Self.worker(name, limits, brokers: [endpoint], port: 0, router: router)
         workers.append(worker)
         return worker
     }
 
     /// A worker that has no broker.
-    static func lonelyWorker(_ limits: WorkerLimits = WorkerLimits(), port: Int = 0) async throws -> WorkerServer {
-        try await worker("lonely", limits, brokers: [.unix(path: "/nonexistent/broker.sock")], port: port)
+    static func lonelyWorker(
+        _ limits: WorkerLimits = WorkerLimits(),
+        port: Int = 0,
+        router: Router = .chat
+    ) async throws -> WorkerServer {
+        let nowhere = Endpoint.unix(path: "/nonexistent/broker.sock")
+        return try await worker("lonely", limits, brokers: [nowhere], port: port, router: router)
     }
 
     private static func worker(
         _ name: String,
         _ limits: WorkerLimits,
         brokers: [Endpoint],
-        port: Int
+        port: Int,
+        router: Router
     ) async throws -> WorkerServer {
         var configuration = WorkerServer.Configuration()
         configuration.name = name
         configuration.brokers = brokers
         configuration.listenPort = port
         configuration.workerLimits = limits
-        return try await WorkerServer.start(configuration, router: .chat, logger: logger)
+        return try await WorkerServer.start(configuration, router: router, logger: logger)
     }
 
-    /// The members of a group, when there are `count` of them.
-    func members(of group: String, count: Int) async throws -> [MessageValue] {
+    /// A look into the broker.
+    private func admin() async throws -> ChannelLayer {
         let limits = Limits()
         let hello = Hello(client: "test", name: "test", role: .admin, policy: Policy(limits))
-        let layer = try await ChannelLayer.connect(
+        return try await ChannelLayer.connect(
             endpoints: [endpoint],
             hello: hello,
             limits: limits,
             retries: false,
             logger: Self.logger
         )
+    }
+
+    /// Messages that were dropped for a reason, as the broker was told.
+    func drops(_ reason: String) async throws -> Int64 {
+        let layer = try await admin()
+        let rows = try await layer.inspect(InspectionQuery(.drops))["rows"]?.array ?? []
+        await layer.close()
+        return rows.reduce(0) { $1["reason"]?.string == reason ? $0 + ($1["count"]?.int ?? 0) : $0 }
+    }
+
+    /// The members of a group, when there are `count` of them.
+    func members(of group: String, count: Int) async throws -> [MessageValue] {
+        let layer = try await admin()
         var query = InspectionQuery(.group)
         query.name = group
         var rows: [MessageValue] = []

@@ -127,7 +127,12 @@ final class EmbeddedWorker {
     func connect() { worker.link.layerDidConnect(ScriptedBroker.welcome) }
 
     /// A socket of `room`: chat, or echo whose room names several groups. It is let in at once.
-    func socket(_ room: String, isEcho: Bool = false, wantsHello: Bool = false) throws -> EmbeddedSocket {
+    func socket(
+        _ room: String,
+        isEcho: Bool = false,
+        wantsHello: Bool = false,
+        identity: Identity? = nil
+    ) throws -> EmbeddedSocket {
         let channel = EmbeddedChannel(loop: loop)
         try channel.connect(to: SocketAddress(unixDomainSocketPath: "/nowhere")).wait()
         let socket = worker.makeSocket(
@@ -145,7 +150,7 @@ final class EmbeddedWorker {
             socket.opened()
         }
         socket.onJoined = { failure in if failure == nil { admit() } }
-        if !worker.open(socket, groups: groups, identity: nil) { admit() }
+        if !worker.open(socket, groups: groups, identity: identity) { admit() }
         try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket))
         return EmbeddedSocket(channel: channel, socket: socket)
     }

@@ -47,13 +47,45 @@ final class TestClient {
         return client
     }
 
-    static func handshake(_ path: String) -> String {
+    /// - Parameter headers: More of them, each with its line end.
+    static func handshake(_ path: String, headers: String = "") -> String {
         "GET \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\(headers)\r\n"
+    }
+
+    /// Asks for a WebSocket, without waiting for the answer.
+    static func knock(_ port: Int, _ path: String, headers: String = "") async throws -> TestClient {
+        let client = try await connect(port)
+        try await client.write(Array(handshake(path, headers: headers).utf8))
+        return client
+    }
+
+    /// Sends one request and reads to the end of the connection.
+    static func ask(_ port: Int, _ request: String) async throws -> (head: String, body: String) {
+        let client = try await connect(port)
+        try await client.write(Array(request.utf8))
+        let head = await client.head() ?? ""
+        return (head, String(decoding: await client.rest(), as: UTF8.self))
+    }
+
+    /// Gets a page.
+    static func get(_ port: Int, _ path: String, headers: String = "") async throws -> (head: String, body: String) {
+        try await ask(port, "GET \(path) HTTP/1.1\r\nHost: 127.0.0.1\r\n\(headers)\r\n")
     }
 
     func write(_ bytes: [UInt8]) async throws {
-        try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
+        try await writer.write(bytes)
+    }
+
+    /// Writes from another task than the one that reads.
+    var writer: Writer { Writer(channel: channel) }
+
+    struct Writer: Sendable {
+        fileprivate let channel: any Channel
+
+        func write(_ bytes: [UInt8]) async throws {
+            try await channel.writeAndFlush(ByteBuffer(bytes: bytes))
+        }
     }
 
     func say(_ message: String) async throws {
