@@ -1,0 +1,243 @@
+"""The thread that keeps a hub alive: it connects, answers the broker while no loop does, and keeps the times."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+
+from . import protocol, requests
+from .clock import Backoff
+from .ports import Link
+from .protocol import FrameReader
+
+if TYPE_CHECKING:
+    from .hub import HubBase
+
+WATCH_SECONDS = 0.5
+"""How often it looks whether the loop that watches the link still does."""
+LEAD_SECONDS = 0.2
+"""How long it leaves the link to threads and other loops that have just read it."""
+
+
+class Refused(Exception):
+    """The broker refused the hello."""
+
+
+class Keeper:
+    """Sleeps until it is needed: as long as a loop watches the link, it only looks twice a second whether that is so.
+
+    When that loop was closed (`async_to_sync`), does not run, or is busy for long, the keeper reads the link: pings
+    are answered, memberships stay, and tasks of other loops get their answers.
+    """
+
+    def __init__(self, hub: HubBase) -> None:
+        self._hub = hub
+        self._wake_in, self._wake_out = os.pipe()
+        os.set_blocking(self._wake_in, False)
+        os.set_blocking(self._wake_out, False)
+        self._is_stopping = False
+        self._reads_seen = -1
+        self._ping_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="fanfare-channels", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Lets it look again. May be called from anywhere, also by the garbage collector."""
+        try:
+            os.write(self._wake_out, b"\0")
+        except OSError:
+            pass
+
+    def stop(self) -> None:
+        """Ends it and, if the hub has not been closed yet, the hub. Takes no lock."""
+        self._is_stopping = True
+        self.wake()
+
+    def abandon(self) -> None:
+        """In the child of a fork, where there is no such thread."""
+        os.close(self._wake_in)
+        os.close(self._wake_out)
+
+    # MARK: The thread
+
+    def _run(self) -> None:
+        backoff = Backoff(self._hub.configuration.backoff_seconds)
+        is_first = True
+        try:
+            while not self._is_stopping:
+                link = self._hub.link
+                if link is not None:
+                    backoff = Backoff(self._hub.configuration.backoff_seconds)
+                    self._keep(link)
+                    continue
+                if not is_first:
+                    self._sleep(backoff.next())
+                    if self._is_stopping:
+                        break
+                is_first = False
+                self._connect()
+            self._hub.close()
+        finally:
+            # Whoever still holds this object may try to wake it: an error there is caught.
+            wake_in, wake_out = self._wake_in, self._wake_out
+            self._wake_in = self._wake_out = -1
+            os.close(wake_in)
+            os.close(wake_out)
+
+    def _sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._is_stopping:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._wait(None, 0, left)
+
+    def _connect(self) -> None:
+        failures = []
+        for endpoint in self._hub.configuration.endpoints:
+            try:
+                connection = endpoint.dial()
+            except OSError as error:
+                failures.append(f"{endpoint}: {error}")
+                continue
+            try:
+                reader = FrameReader()
+                welcome = self._greet(connection, reader)
+            except (OSError, Refused, protocol.ProtocolError) as error:
+                connection.close()
+                failures.append(f"{endpoint}: {error}")
+                continue
+            self._hub.connected(Link(connection, reader), welcome)
+            return
+        self._hub.configuration.logger.info("no broker: %s", "; ".join(failures))
+        self._hub.attempt_failed("; ".join(failures))
+
+    def _greet(self, connection: socket.socket, reader: FrameReader) -> Dict[str, Any]:
+        """Says hello and returns the welcome. Reads nothing behind it: that belongs to the link."""
+        connection.sendall(self._hub.configuration.hello(self._hub.node))
+        while True:
+            data = connection.recv(1)
+            if not data:
+                raise Refused("the broker closed the connection instead of a welcome")
+            data += self._exactly(connection, 3)
+            data += self._exactly(connection, min(int.from_bytes(data, "big"), reader.limit))
+            for fields in reader.feed(data):
+                if fields[0] == protocol.WELCOME:
+                    welcome: Dict[str, Any] = fields[1]
+                    return welcome
+                if fields[0] == protocol.ERROR:
+                    raise Refused(fields[3])
+            if reader.failure is not None:
+                raise reader.failure
+
+    def _exactly(self, connection: socket.socket, count: int) -> bytes:
+        pieces: List[bytes] = []
+        while count > 0:
+            data = connection.recv(count)
+            if not data:
+                raise Refused("the broker closed the connection instead of a welcome")
+            pieces.append(data)
+            count -= len(data)
+        return b"".join(pieces)
+
+    def _keep(self, link: Link) -> None:
+        """Watches over a link until something has happened."""
+        hub = self._hub
+        now = time.monotonic()
+        holder = hub.holder
+        if holder is not None and holder.loop.is_closed():
+            hub.holder = holder = None
+        is_served = (holder is not None and holder.is_able) or now - hub.served < LEAD_SECONDS
+        events = 0 if is_served else select.POLLIN
+        if link.unsent:
+            events |= select.POLLOUT
+        happened = self._wait(link, events, self._timeout(is_served, now))
+        if self._is_stopping:
+            return
+        if happened & select.POLLOUT:
+            hub.transmit_unsent(link)
+        if happened & ~select.POLLOUT:
+            hub.serve(link, None)
+        elif is_served:
+            self._check_is_read(link)
+        hub.keep_time(time.monotonic())
+        self._check_silence(link)
+
+    def _timeout(self, is_served: bool, now: float) -> float:
+        timeout = self._ping_after()
+        if is_served:
+            timeout = WATCH_SECONDS if now - self._hub.served >= LEAD_SECONDS else LEAD_SECONDS
+        for due in (self._hub.next_expiry, self._hub.report_due):
+            if due is not None:
+                # A loop that is served carries out reports itself; here they are looked after a little later.
+                timeout = min(timeout, max(due - now, 0.001) + (0.05 if is_served else 0.0))
+        return timeout
+
+    def _wait(self, link: Optional[Link], events: int, timeout: float) -> int:
+        """What has happened to the link within that time; 0 when nothing has, or when it was woken."""
+        poll = select.poll()
+        poll.register(self._wake_in, select.POLLIN)
+        descriptor = -1
+        if link is not None and events:
+            try:
+                descriptor = link.socket.fileno()
+                poll.register(descriptor, events)
+            except (OSError, ValueError):
+                return 0
+        found: List[Tuple[int, int]] = poll.poll(max(timeout, 0) * 1000)
+        happened = 0
+        for ready, what in found:
+            if ready == self._wake_in:
+                try:
+                    os.read(self._wake_in, 4_096)
+                except OSError:
+                    pass
+            elif ready == descriptor:
+                happened = what
+        return happened
+
+    def _check_is_read(self, link: Link) -> None:
+        """Reads the link when something waits in it and nobody has read since this was last looked at."""
+        hub = self._hub
+        if not self._wait_readable(link):
+            self._reads_seen = -1
+        elif hub.reads == self._reads_seen:
+            while not link.is_dead and self._wait_readable(link):
+                hub.serve(link, None)
+        else:
+            self._reads_seen = hub.reads
+
+    def _wait_readable(self, link: Link) -> bool:
+        try:
+            return bool(select.select([link.socket], [], [], 0)[0]) if link.socket.fileno() < 1024 else bool(
+                self._wait(link, select.POLLIN, 0)
+            )
+        except (OSError, ValueError):
+            return False
+
+    # MARK: Silence
+
+    def _ping_after(self) -> float:
+        limits = self._hub.welcome.get("limits", {})
+        return float(limits.get("ping_after_milliseconds", 15_000)) / 1000 + 1
+
+    def _check_silence(self, link: Link) -> None:
+        """Asks a broker that has said nothing for long, and gives up one that does not answer."""
+        hub = self._hub
+        now = time.monotonic()
+        quiet = now - hub.heard
+        limits = hub.welcome.get("limits", {})
+        if quiet > float(limits.get("silence_milliseconds", 45_000)) / 1000:
+            with hub.lock:
+                hub.broken(link, f"the broker has been silent for {quiet:.0f} s")
+        elif quiet > self._ping_after() and now >= self._ping_at:
+            self._ping_at = now + self._ping_after()
+            with hub.lock:
+                hub.last_id += 1
+                hub.write(requests.ping(hub.last_id), None, False)

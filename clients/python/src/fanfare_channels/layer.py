@@ -1,0 +1,359 @@
+"""The channel layer for Django Channels."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+import time
+import weakref
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+from channels.layers import BaseChannelLayer
+
+from . import body as bodies
+from . import names
+from . import protocol as p
+from .configuration import PATIENCE_SECONDS, Configuration
+from .endpoints import endpoints
+from .exceptions import ChannelFull, MessageTooLarge
+from .extras import Extras
+from .names import Names
+from .policy import GROUP_EXPIRY_SECONDS, Capacities, milliseconds, policy
+from .receiving import Hub
+from .serializers import MsgPackSerializer, registry
+
+Message = Dict[str, Any]
+
+_layers: weakref.WeakSet[FanfareChannelLayer] = weakref.WeakSet()
+
+
+class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Channels has no types.
+    """A channel layer over a Fanfare broker, with the extensions `groups` and `flush`.
+
+    One object has one connection in each process, whatever event loops and threads use it; a child of a `fork` gets
+    its own, and a `client_prefix` of its own, at its first use. It connects when it is first used, and again by itself.
+
+    Arguments:
+        hosts: brokers, tried in order: `"unix:/path"`, `"tcp://host:port"`, `(host, port)`, or dicts.
+        url: one broker. With neither: `$FANFARE_BROKER`, or where a broker listens by default.
+        prefix: the namespace at the broker; layers with different ones share nothing.
+        expiry: seconds an unread message lives; fractions allowed.
+        group_expiry: seconds a membership lives after the last add, literally. Left out, memberships of processes
+            that live do not run out; those of channels nobody owns do, after a day.
+        capacity: unread messages a channel holds.
+        channel_capacity: overrides by glob or compiled pattern; the first match counts.
+        capacity_scope: `"channel"`, or `"process"` for one capacity that all channels of a process share.
+        overflow: by glob, what happens at a full channel: `"reject"` (the default), `"drop_newest"`, `"drop_oldest"`,
+            `"disconnect"`.
+        symmetric_encryption_keys: the first encrypts bodies, all decrypt; needs `cryptography`.
+        serializer_format: a name in `fanfare_channels.serializers.registry`.
+        patience: seconds that calls which may be repeated (`group_add`, `flush`, ...) wait for a broker.
+        name: what listings of the broker call this process.
+        token: credentials, where a broker asks for them.
+        random_prefix_length: accepted from settings made for Redis, and not needed here.
+
+    `ValueError` for arguments that cannot be used, with what to write instead.
+    """
+
+    extensions = ["groups", "flush"]
+    ChannelFull = ChannelFull
+    MessageTooLarge = MessageTooLarge
+
+    def __init__(
+        self,
+        hosts: Optional[Sequence[Any]] = None,
+        prefix: str = "default",
+        expiry: float = 60,
+        group_expiry: Optional[float] = None,
+        capacity: int = 100,
+        channel_capacity: Optional[Capacities] = None,
+        symmetric_encryption_keys: Optional[Sequence[Any]] = None,
+        random_prefix_length: int = 0,
+        serializer_format: str = "msgpack",
+        *,
+        url: Optional[str] = None,
+        capacity_scope: str = "channel",
+        overflow: Optional[Mapping[str, str]] = None,
+        patience: float = PATIENCE_SECONDS,
+        name: Optional[str] = None,
+        token: Optional[str] = None,
+    ) -> None:
+        if not names.is_normal(prefix):
+            raise ValueError(
+                f"the prefix {prefix!r} is a namespace here: fewer than 100 ASCII letters, digits, hyphens, "
+                "underscores or periods"
+            )
+        self.expiry = expiry
+        self.group_expiry = GROUP_EXPIRY_SECONDS if group_expiry is None else group_expiry
+        self.capacity = capacity
+        self.channel_capacity = self.compile_capacities(channel_capacity or {})
+        self.prefix = prefix
+        self.configuration = Configuration(
+            endpoints=endpoints(hosts, url),
+            namespace=prefix,
+            policy=policy(
+                expiry=expiry,
+                group_expiry=group_expiry,
+                capacity=capacity,
+                channel_capacity=channel_capacity,
+                capacity_scope=capacity_scope,
+                overflow=overflow,
+            ),
+            name=name,
+            token=token,
+            patience=patience,
+        )
+        self._serializer = registry.get_serializer(
+            serializer_format,
+            random_prefix_length=0,
+            expiry=expiry,
+            symmetric_encryption_keys=symmetric_encryption_keys,
+        )
+        self._encode, self._decode = self._codec()
+        self._names = Names()
+        self._locals = itertools.count(1)
+        self._starting = threading.Lock()
+        self._hub: Optional[Hub] = None
+        self._literal_expiry = None if group_expiry is None else float(group_expiry)
+        _layers.add(self)
+
+    # MARK: The session of this process
+
+    def hub(self) -> Hub:
+        """The session of this process; after a fork, or after `close`, a new one."""
+        hub = self._hub
+        if hub is not None and hub.pid == os.getpid() and not hub.stopped:
+            return hub
+        with self._starting:
+            hub = self._hub
+            if hub is None or hub.pid != os.getpid() or hub.stopped:
+                is_own = hub is not None and hub.pid == os.getpid()
+                node = hub.node if hub is not None and is_own else names.new_node()
+                if hub is not None and not is_own and not hub.stopped:
+                    hub.abandon()
+                hub = self._hub = Hub(self.configuration, node)
+                weakref.finalize(self, _let_go, hub).atexit = False
+            return hub
+
+    @property
+    def client_prefix(self) -> str:
+        """The part of this process's channel names that says whose they are."""
+        return self.hub().node
+
+    def __str__(self) -> str:
+        where = ", ".join(map(str, self.configuration.endpoints))
+        return f"{type(self).__name__}({where})"
+
+    # MARK: Messages to bytes
+
+    def serialize(self, message: Message) -> bytes:
+        """The body of a message. Override it, and `deserialize`, to write bodies in another way."""
+        data: bytes = self._serializer.serialize(message)
+        return data
+
+    def deserialize(self, message: bytes) -> Message:
+        """The message of a body, a new one each time. What it raises makes the message count as undecodable."""
+        value: Message = self._serializer.deserialize(message)
+        return value
+
+    def _codec(self) -> Any:
+        """What turns messages into bodies and back: the shortest way where nothing was changed."""
+        kind = type(self)
+        is_plain = type(self._serializer) is MsgPackSerializer and self._serializer.crypter is None
+        is_plain = is_plain and kind.serialize is FanfareChannelLayer.serialize
+        if is_plain and kind.deserialize is FanfareChannelLayer.deserialize:
+            return bodies.encode, bodies.decode
+        return self.serialize, self.deserialize
+
+    def _body(self, message: Any, hub: Hub) -> bytes:
+        if not isinstance(message, dict):
+            raise AssertionError("message is not a dict")
+        if "__asgi_channel__" in message:
+            raise AssertionError('the key "__asgi_channel__" is reserved')
+        data: bytes = self._encode(message)
+        if len(data) > hub.body_bytes:
+            raise MessageTooLarge(f"the message has {len(data)} bytes; the broker takes {hub.body_bytes}")
+        return data
+
+    # MARK: The channel layer
+
+    async def send(self, channel: str, message: Message, *, expiry: Optional[float] = None) -> None:
+        """Sends a message to a channel; returns when the broker has accepted it.
+
+        `expiry`: its life in seconds, instead of the layer's. Raises `TypeError` for a name that is none and for a
+        value that cannot be sent, `AssertionError` for a message that is no dict, `ChannelFull`, `MessageTooLarge`,
+        `BrokerUnavailable`.
+        """
+        self._names.check_channel(channel)
+        hub = self._hub
+        if hub is None or hub.pid != os.getpid() or hub.stopped:
+            hub = self.hub()
+        body = self._body(message, hub)
+        rest = (channel, body) if expiry is None else (channel, body, _life(expiry))
+        future = hub.submit(asyncio.get_running_loop(), p.SEND, rest)
+        if future is None:
+            await hub.call(p.SEND, rest)
+            return
+        failure = await future
+        if failure is not None:
+            raise failure
+
+    async def receive(self, channel: str) -> Message:
+        """The next message of a channel; waits for hours if it must, across restarts of the broker.
+
+        A channel of a process can be received only there: `AssertionError` for another's.
+        """
+        self._names.check_channel(channel)
+        hub = self._hub
+        if hub is None or hub.pid != os.getpid() or hub.stopped:
+            hub = self.hub()
+        decode = self._decode
+        if "!" in channel:
+            self._check_own(channel, hub)
+            while True:
+                item = await hub.take(channel)
+                try:
+                    return decode(item[1])  # type: ignore[index, no-any-return]
+                except Exception as error:
+                    self._undecodable(hub, channel, error)
+        while True:
+            hand_out = await hub.take_shared(channel)
+            try:
+                return decode(hand_out.body)  # type: ignore[no-any-return]
+            except Exception as error:
+                self._undecodable(hub, channel, error)
+
+    def _undecodable(self, hub: Hub, channel: str, error: Exception) -> None:
+        hub.count_undecodable(channel)
+        hub.configuration.logger.info("a message on %s could not be decoded and was dropped: %s", channel, error)
+
+    def _check_own(self, channel: str, hub: Hub) -> None:
+        if not self._is_own(channel, hub):
+            raise AssertionError(f"{channel!r} belongs to another process: the client prefix here is {hub.node}")
+
+    def _is_own(self, channel: str, hub: Hub) -> bool:
+        place = channel.find("!")
+        start = place - len(hub.node)
+        return start >= 0 and channel.startswith(hub.node, start) and (start == 0 or channel[start - 1] == ".")
+
+    async def new_channel(self, prefix: str = "specific") -> str:
+        """A channel of this process that nobody has had before. Takes no round trip."""
+        return self.new_channel_name(prefix)
+
+    def new_channel_name(self, prefix: str = "specific") -> str:
+        """`new_channel` for who is not in a coroutine."""
+        channel = f"{prefix}.{self.client_prefix}!{next(self._locals)}"
+        if not names.is_process(channel):
+            raise TypeError(f"{prefix!r} is no prefix of a channel name")
+        return channel
+
+    # MARK: Groups
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Adds a channel to a group. No error if it is in already; that refreshes its group expiry."""
+        self._names.check_group(group)
+        self._names.check_channel(channel)
+        hub = self.hub()
+        await hub.call(p.GROUP_ADD, (group, [channel]), self._joining(hub, channel, group), again=True)
+
+    async def group_discard(self, group: str, channel: str) -> None:
+        """Takes a channel out of a group; nothing happens if it is not in."""
+        self._names.check_group(group)
+        self._names.check_channel(channel)
+        hub = self.hub()
+        if self._leave_without_link(hub, channel, group):
+            return
+        await hub.call(p.GROUP_DISCARD, (group, [channel]), self._leaving(hub, channel, group), again=True)
+
+    def _joining(self, hub: Hub, channel: str, group: str) -> Optional[Callable[[], None]]:
+        """What the answer to a `GROUP_ADD` means here: nothing for channels of others."""
+        if not self._is_own(channel, hub):
+            return None
+        literal = self._literal_expiry
+        return lambda: hub.join(channel, group, None if literal is None else time.monotonic() + literal)
+
+    def _leaving(self, hub: Hub, channel: str, group: str) -> Callable[[], None]:
+        return lambda: hub.leave(channel, group)
+
+    def _leave_without_link(self, hub: Hub, channel: str, group: str) -> bool:
+        """Without a session there is no membership of a channel of this process but the one remembered here."""
+        if hub.link is not None or not self._is_own(channel, hub):
+            return False
+        with hub.lock:
+            hub.leave(channel, group)
+            return hub.link is None
+
+    async def group_send(
+        self,
+        group: str,
+        message: Message,
+        *,
+        exclude: Sequence[str] = (),
+        expiry: Optional[float] = None,
+        outcome: bool = False,
+    ) -> Optional[Dict[str, Any]]:
+        """Sends a message to every member of a group; those that are full are skipped and counted.
+
+        `exclude`: members that do not get it, at most 256. `expiry`: its life in seconds. `outcome`: returns what
+        became of it, `{"members", "accepted", "dropped"}`, with `"partial": True` if somebody did not say in time.
+        """
+        self._names.check_group(group)
+        hub = self.hub()
+        body = self._body(message, hub)
+        rest = self._group_send_fields(group, body, exclude, expiry, outcome)
+        future = hub.submit(asyncio.get_running_loop(), p.GROUP_SEND, rest)
+        if future is None:
+            answer: Optional[Dict[str, Any]] = await hub.call(p.GROUP_SEND, rest)
+            return answer
+        result = await future
+        if isinstance(result, Exception):
+            raise result
+        return result  # type: ignore[no-any-return]
+
+    # MARK: Flush and the end
+
+    async def flush(self) -> None:
+        """Everything in the namespace is gone, for everybody, when this returns: messages and memberships."""
+        await self.hub().call(p.FLUSH, (), again=True)
+
+    async def close_pools(self) -> None:
+        """Nothing to do: there are no pools, and the connection is good for every loop. Reports what was read."""
+        hub = self._hub
+        if hub is not None and hub.pid == os.getpid():
+            hub.uncork()
+
+    async def close(self) -> None:
+        """Ends the session of this process, with its channels and memberships. The next use begins a new one."""
+        self.close_sync()
+
+    def close_sync(self) -> None:
+        """`close`, from anywhere."""
+        hub = self._hub
+        if hub is not None and hub.pid == os.getpid():
+            hub.close()
+
+
+def _life(expiry: float) -> Dict[str, int]:
+    return {"expiry_milliseconds": milliseconds(expiry, "expiry")}
+
+
+def _let_go(hub: Hub) -> None:
+    """The layer is gone. May run anywhere, also under the hub's lock: takes none."""
+    keeper = hub.keeper
+    if keeper is not None and hub.pid == os.getpid():
+        keeper.stop()
+
+
+def _after_fork() -> None:
+    """Runs in the child: what the parent's layers have stays the parent's."""
+    for layer in list(_layers):
+        layer._starting = threading.Lock()
+        hub, layer._hub = layer._hub, None
+        if hub is not None:
+            hub.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,286 @@
+"""Receiving, for tasks; calls, for threads; and the end of a hub."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from typing import Any, Optional, Tuple
+
+from . import protocol as p
+from . import requests
+from .exceptions import BrokerUnavailable
+from .hub import Action
+from .mailbox import Gap, Item, Mailbox
+from .ports import LoopPort, ThreadWait
+from .protocol import frame
+from .pushes import HandOut, Pushes, Reader
+
+LEADER_SECONDS = 0.1
+"""A thread that reads the link looks that often whether its answer has come another way."""
+
+
+class Hub(Pushes):
+    """Everything a layer needs of its session."""
+
+    # MARK: Channels of this process
+
+    async def take(self, channel: str, hears_gaps: bool = False) -> Item:
+        """The next message of a channel of this process, or a hole in its order for who wants to hear of them."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with self.lock:
+                if self.stopped:
+                    raise BrokerUnavailable("this layer was closed")
+                box = self.mailboxes.get(channel)
+                if box is None:
+                    box = self.mailbox(channel)
+                if hears_gaps:
+                    box.is_watched = True
+                if box.items:
+                    item = self._pop(box, hears_gaps)
+                    if item is not None:
+                        return item
+                    # It may have been forgotten: nothing is left in it.
+                    self.mailboxes[channel] = box
+                port = self._here(loop)
+                future = loop.create_future()
+                port.pending += 1
+                box.waiters.append((port, future))
+            try:
+                result = await future
+            except asyncio.CancelledError:
+                self._leave(box, port, future)
+                raise
+            if result is not None:
+                raise result
+
+    def _here(self, loop: asyncio.AbstractEventLoop) -> LoopPort:
+        port = self.holder
+        if port is None or port.loop is not loop or port.link is not self.link:
+            port = self.port(loop)
+        if self.keeper is None:
+            self.start()
+        return port
+
+    def _leave(self, box: Mailbox, port: LoopPort, future: asyncio.Future[Any]) -> None:
+        """A task waits no more. If it had just been told that there is something, the next one is told instead."""
+        with self.lock:
+            try:
+                box.waiters.remove((port, future))
+                port.pending -= 1
+            except ValueError:
+                if box.items:
+                    self.wake(box)
+                    self.kick()
+            self.forget_idle(box)
+
+    def _pop(self, box: Mailbox, hears_gaps: bool) -> Optional[Item]:
+        """What stands first, unless it has expired: then it is a hole, and counted."""
+        now = time.monotonic()
+        items = box.items
+        while items:
+            item = items[0]
+            if isinstance(item, Gap):
+                items.popleft()
+                if hears_gaps:
+                    return item
+                continue
+            if item[0] <= now:
+                self.lose(box, p.EXPIRED, lambda message: message[0] <= now)
+                items = box.items
+                self.report_soon(self.holder_here(), False)
+                continue
+            items.popleft()
+            was = box.unread
+            box.settle(item)
+            self.unread -= 1
+            self.dirty.add(box)
+            # A channel that is half full has senders who wait for room: they need not wait for the timer.
+            is_urgent = was * 2 >= box.capacity or box.taken * 4 >= box.capacity
+            if is_urgent or self.report_due is None:
+                self.report_soon(self.holder_here(), is_urgent)
+            return item
+        return None
+
+    def holder_here(self) -> Optional[LoopPort]:
+        """The port of the loop that runs in this thread."""
+        try:
+            return self.ports.get(asyncio.get_running_loop())
+        except RuntimeError:
+            return None
+
+    # MARK: Channels anybody may read
+
+    async def take_shared(self, channel: str) -> HandOut:
+        """The next message of a normal channel that is handed to this task."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with self.lock:
+                if self.stopped:
+                    raise BrokerUnavailable("this layer was closed")
+                port = self._here(loop)
+                self.last_id = id = self.last_id + 1
+                future = loop.create_future()
+                port.pending += 1
+                self.readers[id] = Reader(channel, port, future)
+                if self.link is not None:
+                    self.write(frame((p.RECEIVE, id, channel)), port, bool(self.calls))
+            try:
+                result = await future
+            except asyncio.CancelledError:
+                self._cancel(id, port, future)
+                raise
+            if isinstance(result, Exception):
+                raise result
+            hand_out: HandOut = result
+            if hand_out.expires > time.monotonic():
+                return hand_out
+            # It expired on the way: the broker counts it as such when it comes back, and the wait goes on.
+            with self.lock:
+                self.give_back(hand_out)
+
+    def _cancel(self, id: int, port: LoopPort, future: asyncio.Future[Any]) -> None:
+        """A task waits no more. A message that comes all the same goes back."""
+        with self.lock:
+            if future.done() and not future.cancelled():
+                self.return_result(future.result())
+                return
+            reader = self.readers.get(id)
+            if reader is None:
+                return
+            port.pending -= 1
+            reader.future = None
+            if self.link is None:
+                del self.readers[id]
+                return
+            self.last_id += 1
+            self.calls[self.last_id] = (None, None, lambda: self._forget_reader(id))
+            self.write(requests.cancel(self.last_id, id), port, False)
+
+    def _forget_reader(self, id: int) -> None:
+        self.readers.pop(id, None)
+
+    def count_undecodable(self, channel: str) -> None:
+        """Counts a message that was taken and could not be read."""
+        with self.lock:
+            self.undecodable += 1
+            if self.link is not None:
+                self.drop(channel, None, 1, p.UNDECODABLE)
+                self.report_soon(self.holder_here(), False)
+
+    # MARK: Threads
+
+    def call_in_thread(
+        self, operation: int, rest: Tuple[Any, ...], action: Optional[Action] = None, again: bool = False
+    ) -> Any:
+        """`call` for a thread: blocks until the answer has come. May be called where a loop runs, which then stands."""
+        deadline = time.monotonic() + self.configuration.patience
+        while True:
+            wait = ThreadWait()
+            with self.lock:
+                link = self.link
+                if link is not None:
+                    self.last_id += 1
+                    self.calls[self.last_id] = (None, wait, action)
+                    self._line_up(wait)
+                    self.write(frame((operation, self.last_id) + rest), None, False)
+                    self.kick()
+            if link is None:
+                self.ready_in_thread(deadline if again else None)
+                continue
+            result = self._await(wait)
+            if not isinstance(result, Exception):
+                return result
+            if not (again and isinstance(result, BrokerUnavailable) and time.monotonic() < deadline):
+                raise result
+
+    def send_in_thread(self, operation: int, rest: Tuple[Any, ...]) -> None:
+        """Writes a request that wants no answer. Raises `BrokerUnavailable` when there is no link to write it to."""
+        while True:
+            with self.lock:
+                if self.link is not None:
+                    self.write(frame((operation, None) + rest), None, False)
+                    return
+            self.ready_in_thread(None)
+
+    def ready_in_thread(self, deadline: Optional[float]) -> None:
+        """`ready` for a thread."""
+        wait = ThreadWait()
+        with self.lock:
+            if self.link is not None:
+                return
+            self.check_can_wait(deadline)
+            self.arrivals.append(((None, wait), deadline is not None))
+            self.start()
+        while not wait.is_done:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self.unavailable()
+            wait.gate.acquire(timeout=LEADER_SECONDS)
+        if wait.result is not None:
+            raise wait.result
+
+    def _line_up(self, wait: ThreadWait) -> None:
+        """The first thread that waits reads the link for all; the lock is held."""
+        wait.leads = not self.threads
+        self.threads.append(wait)
+
+    def _await(self, wait: ThreadWait) -> Any:
+        try:
+            while not wait.is_done:
+                if not wait.leads:
+                    wait.gate.acquire()
+                    continue
+                link = self.link
+                if link is None:
+                    # The answer was given when the link broke, or is about to be.
+                    wait.gate.acquire(timeout=LEADER_SECONDS)
+                    continue
+                # The keeper need not read while a thread does.
+                self.served = time.monotonic()
+                if self._is_readable(link.socket.fileno()):
+                    self.serve(link, None)
+        finally:
+            with self.lock:
+                self.threads.remove(wait)
+                if wait.leads and self.threads:
+                    self.threads[0].leads = True
+                    self.threads[0].wake()
+        return wait.result
+
+    def _is_readable(self, descriptor: int) -> bool:
+        if descriptor < 0:
+            return False
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(LEADER_SECONDS * 1000))
+
+    # MARK: The end
+
+    def close(self) -> None:
+        """Says goodbye. Who waits is told; nothing can be sent or received any more."""
+        with self.lock:
+            if self.stopped:
+                return
+            self.stopped = True
+            self.last_failure = "this layer was closed"
+            link = self.link
+            if link is not None:
+                self.corked.append(requests.goodbye())
+                self.transmit_corked()
+                if self.link is link:
+                    self.broken(link, "this layer was closed")
+            failure = BrokerUnavailable("this layer was closed")
+            for box in self.mailboxes.values():
+                while box.waiters:
+                    self.give(*box.waiters.popleft(), failure)
+            for reader in self.readers.values():
+                if reader.future is not None:
+                    self.give(reader.port, reader.future, failure)
+            self.readers.clear()
+            for waiter, _ in self.arrivals:
+                self.give(*waiter, failure)
+            self.arrivals.clear()
+            self.kick()
+        if self.keeper is not None:
+            self.keeper.stop()
