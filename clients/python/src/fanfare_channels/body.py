@@ -50,9 +50,19 @@ def encode(message: Message) -> bytes:
 
 def decode(body: bytes) -> Message:
     """The message of a body, a new one for each call. Raises `Undecodable`."""
-    message = decode_value(body)
+    try:
+        if len(body) > guard.SCAN_FROM_BYTES:
+            guard.scan(body)
+        message = _unpack(body, strict_map_key=False)
+    except Exception as error:
+        raise Undecodable(str(error)) from None
     if type(message) is not dict:
         raise Undecodable(f"a message is a map, this is {type(message).__name__}")
+    for key, item in message.items():
+        if type(key) is not str:
+            raise Undecodable("a key that is no text")
+        if type(item) not in _SCALARS:
+            _check_decoded(item, 2)
     return message
 
 
@@ -64,17 +74,7 @@ def decode_value(data: Union[bytes, memoryview]) -> Any:
         value = _unpack(data, strict_map_key=False)
     except Exception as error:
         raise Undecodable(str(error)) from None
-    kind = type(value)
-    if kind is dict:
-        for key, item in value.items():
-            if type(key) is not str:
-                raise Undecodable("a key that is no text")
-            kind = type(item)
-            if kind in _SCALARS or (kind is int and item <= _INT_MOST):
-                continue
-            _check_decoded(item, 2)
-    elif kind not in _SCALARS:
-        _check_decoded(value, 1)
+    _check_decoded(value, 1)
     return value
 
 

@@ -211,7 +211,9 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
             hub = self.hub()
         decode = self._decode
         if "!" in channel:
-            self._check_own(channel, hub)
+            # Mailboxes are of channels of this process only.
+            if channel not in hub.mailboxes:
+                self._check_own(channel, hub)
             while True:
                 item = await hub.take(channel)
                 try:

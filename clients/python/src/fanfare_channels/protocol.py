@@ -33,6 +33,7 @@ REASONS = {
     INJECTED: "injected",
 }
 
+_OF_CLIENTS = frozenset([HELLO, GOODBYE, *range(SEND, ADMIN + 1)])
 HELLO_FRAME_BYTES = 4_096
 FRAME_BYTES = 2 * 1_048_576 + 65_536
 _ID_MOST = 2**53 - 1
@@ -130,7 +131,8 @@ def decode(payload: bytes) -> Frame:
     shape = _SHAPES.get(fields[0])
     if shape is None:
         _scan(payload)
-        raise ProtocolError(UNKNOWN_OPERATION, f"unknown operation {fields[0]}", _id_of(fields))
+        id = None if fields[0] in _OF_CLIENTS else _id_of(fields)
+        raise ProtocolError(UNKNOWN_OPERATION, f"unknown operation {fields[0]}", id)
     length, is_valid = shape
     if len(fields) != length and fields[0] != ACK:
         # More than expected, or options: anything may be in there, nested and extended.

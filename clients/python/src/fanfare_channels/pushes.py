@@ -87,7 +87,12 @@ class Pushes(HubBase):
         if box.is_closing:
             return
         expires = now + fields[3] / 1000 - self.age.seconds
-        box.append((expires, fields[2], None, False))
+        message: Waiting = (expires, fields[2], None, False)
+        if box.waiters and not box.items and self._hand_over(box, message):
+            box.taken += 1
+            self.dirty.add(box)
+            return
+        box.append(message)
         self.unread += 1
         if box.waiters:
             self.wake(box)
@@ -99,35 +104,61 @@ class Pushes(HubBase):
     def _group_deliver(self, fields: Frame, now: float) -> None:
         _, group, body, remaining = fields[:4]
         options = fields[4] if len(fields) > 4 else {}
-        exclude = frozenset(options.get("exclude", ()))
+        exclude = options.get("exclude", ())
         expires = now + remaining / 1000 - self.age.seconds
         message: Waiting = (expires, body, group, True)
-        size = len(body)
-        accepted = dropped = 0
-        dirty, is_shared = self.dirty, self.rules.is_shared
-        members = self.groups.get(group, {})
-        for channel, box in list(members.items()):
-            if channel in exclude:
-                continue
-            waiting = self.unread if is_shared else box.unread
-            if waiting >= box.capacity or box.bytes + size > CHANNEL_BYTES:
-                if not self._make_room(box, size, group):
-                    dropped += 1
-                    continue
-            accepted += 1
-            box.items.append(message)
-            box.unread += 1
-            box.bytes += size
-            box.held += 1
-            self.unread += 1
-            if box.waiters:
-                self.wake(box)
-            else:
-                dirty.add(box)
-        if accepted and (self.next_expiry is None or expires < self.next_expiry):
+        members = list(self.groups.get(group, {}).values())
+        if exclude:
+            members = [box for box in members if box.channel not in exclude]
+        accepted = 0
+        is_shared = self.rules.is_shared
+        for box in members:
+            # A reader that waits takes it before anybody could count it.
+            if box.waiters and not box.items and not is_shared and self._hand_over(box, message):
+                accepted += 1
+            elif self._keep_for(box, message, group):
+                accepted += 1
+        if self.next_expiry is None or expires < self.next_expiry:
             self._expire_at(expires)
         if "outcome" in options:
-            self.post(requests.outcome(options["outcome"], accepted, dropped))
+            self.post(requests.outcome(options["outcome"], accepted, len(members) - accepted))
+
+    def _hand_over(self, box: Mailbox, message: Waiting) -> bool:
+        """Gives a message straight to the reader that waits longest, if it belongs to the loop that is served."""
+        port, future = box.waiters[0]
+        if port is not self.current or future.done():
+            return False
+        box.waiters.popleft()
+        port.pending -= 1
+        future.set_result(message)
+        return True
+
+    def _keep_for(self, box: Mailbox, message: Waiting, group: str) -> bool:
+        """Lets a group message wait for a member, if that has room."""
+        waiting = self.unread if self.rules.is_shared else box.unread
+        size = len(message[1])
+        if (waiting >= box.capacity or box.bytes + size > CHANNEL_BYTES) and not self._make_room(box, size, group):
+            return False
+        box.append(message)
+        self.unread += 1
+        if box.waiters:
+            self.wake(box)
+        else:
+            self.dirty.add(box)
+        return True
+
+    def put_back(self, channel: str, message: Waiting) -> None:
+        """Returns a message that was handed over to a reader that was cancelled: to the head, counted as held."""
+        box = self.mailbox(channel)
+        box.items.appendleft((message[0], message[1], message[2], True))
+        box.unread += 1
+        box.bytes += len(message[1])
+        box.held += 1
+        self.unread += 1
+        self.dirty.add(box)
+        self.wake(box)
+        if self.next_expiry is None or message[0] < self.next_expiry:
+            self._expire_at(message[0])
 
     def _hand_out(self, fields: Frame, now: float) -> None:
         link = self.link

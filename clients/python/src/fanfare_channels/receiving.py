@@ -52,7 +52,14 @@ class Hub(Pushes):
             except asyncio.CancelledError:
                 self._leave(box, port, future)
                 raise
-            if result is not None:
+            if type(result) is tuple:
+                if result[0] > time.monotonic():
+                    return result
+                # It has expired since it was handed over: this loop was busy.
+                with self.lock:
+                    self.drop(channel, result[2], 1, p.EXPIRED)
+                    self.report_soon(port, False)
+            elif result is not None:
                 raise result
 
     def _here(self, loop: asyncio.AbstractEventLoop) -> LoopPort:
@@ -70,9 +77,13 @@ class Hub(Pushes):
                 box.waiters.remove((port, future))
                 port.pending -= 1
             except ValueError:
-                if box.items:
+                result = future.result() if future.done() and not future.cancelled() else None
+                if type(result) is tuple:
+                    self.put_back(box.channel, result)
+                elif box.items:
                     self.wake(box)
-                    self.kick()
+                self.report_soon(port, False)
+                self.kick()
             self.forget_idle(box)
 
     def _pop(self, box: Mailbox, hears_gaps: bool) -> Optional[Item]:
