@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence,
 
 from . import protocol as p
 from . import requests
-from .exceptions import NOT_FOUND, BrokerRefused
+from .exceptions import NOT_FOUND, BrokerRefused, BrokerUnavailable
 from .mailbox import Gap
 from .policy import milliseconds
 
@@ -31,6 +31,7 @@ class Extras:
         def hub(self) -> Hub: ...
         def _body(self, message: Any, hub: Hub) -> bytes: ...
         def _check_own(self, channel: str, hub: Hub) -> None: ...
+        def _is_own(self, channel: str, hub: Hub) -> bool: ...
         def _joining(self, hub: Hub, channel: str, group: str) -> Any: ...
         def _leaving(self, hub: Hub, channel: str, group: str) -> Any: ...
         def _leave_without_link(self, hub: Hub, channel: str, group: str) -> bool: ...
@@ -86,8 +87,15 @@ class Extras:
         self._names.check_group(group)
         self._names.check_channel(channel)
         hub = self.hub()
-        if not self._leave_without_link(hub, channel, group):
-            hub.call_in_thread(p.GROUP_DISCARD, (group, [channel]), self._leaving(hub, channel, group), again=True)
+        is_own = self._is_own(channel, hub)
+        while not (is_own and self._leave_without_link(hub, channel, group)):
+            try:
+                leaving = self._leaving(hub, channel, group)
+                hub.call_in_thread(p.GROUP_DISCARD, (group, [channel]), leaving, again=not is_own)
+                return
+            except BrokerUnavailable:
+                if not is_own:
+                    raise
 
     def flush_sync(self) -> None:
         """`flush` for synchronous code."""

@@ -17,7 +17,7 @@ from . import names
 from . import protocol as p
 from .configuration import PATIENCE_SECONDS, Configuration
 from .endpoints import endpoints
-from .exceptions import ChannelFull, MessageTooLarge
+from .exceptions import BrokerUnavailable, ChannelFull, MessageTooLarge
 from .extras import Extras
 from .names import Names
 from .policy import GROUP_EXPIRY_SECONDS, Capacities, milliseconds, policy
@@ -265,9 +265,15 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         self._names.check_group(group)
         self._names.check_channel(channel)
         hub = self.hub()
-        if self._leave_without_link(hub, channel, group):
-            return
-        await hub.call(p.GROUP_DISCARD, (group, [channel]), self._leaving(hub, channel, group), again=True)
+        is_own = self._is_own(channel, hub)
+        while not (is_own and self._leave_without_link(hub, channel, group)):
+            try:
+                leaving = self._leaving(hub, channel, group)
+                await hub.call(p.GROUP_DISCARD, (group, [channel]), leaving, again=not is_own)
+                return
+            except BrokerUnavailable:
+                if not is_own:
+                    raise
 
     def _joining(self, hub: Hub, channel: str, group: str) -> Optional[Callable[[], None]]:
         """What the answer to a `GROUP_ADD` means here: nothing for channels of others."""
@@ -281,11 +287,11 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
 
     def _leave_without_link(self, hub: Hub, channel: str, group: str) -> bool:
         """Without a session there is no membership of a channel of this process but the one remembered here."""
-        if hub.link is not None or not self._is_own(channel, hub):
-            return False
         with hub.lock:
+            if hub.link is not None:
+                return False
             hub.leave(channel, group)
-            return hub.link is None
+            return True
 
     async def group_send(
         self,

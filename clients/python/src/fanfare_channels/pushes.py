@@ -403,6 +403,8 @@ class Pushes(HubBase):
             box.overflow = self.rules.overflow(box.channel)
             if box.needs_report:
                 self.dirty.add(box)
+        # Behind the memberships: a report about channels the broker does not know says nothing to it.
+        self.corked.extend(self.report())
         for id, reader in list(self.readers.items()):
             if reader.future is None:
                 del self.readers[id]
