@@ -302,16 +302,20 @@ class Bare:
 
 # MARK: All of it
 
+def _count(count: int, scale: float) -> int:
+    return max(int(count * scale), 1)
+
+
 Scenario = Callable[[Any, Contestant, float], Awaitable[Tuple[List[float], float]]]
 
 SCENARIOS: Dict[str, Tuple[bool, Scenario]] = {
-    "send, receive": (False, lambda layer, _, scale: sequential(layer, int(2_000 * scale))),
-    "64 in flight": (False, lambda layer, _, scale: in_flight(layer, int(6_400 * scale))),
-    "group of 100": (False, lambda layer, _, scale: group(layer, int(60 * scale), 100)),
-    "group of 1000": (False, lambda layer, _, scale: group(layer, int(10 * scale), 1_000)),
-    "wake, 2 processes": (True, lambda layer, who, scale: wake(layer, int(1_000 * scale), who)),
-    "group of 100, 2 processes": (True, lambda layer, who, scale: group_elsewhere(layer, int(60 * scale), who, 100)),
-    "group of 1000, 2 processes": (True, lambda layer, who, scale: group_elsewhere(layer, int(10 * scale), who, 1_000)),
+    "send, receive": (False, lambda layer, _, scale: sequential(layer, _count(2_000, scale))),
+    "64 in flight": (False, lambda layer, _, scale: in_flight(layer, _count(6_400, scale))),
+    "group of 100": (False, lambda layer, _, scale: group(layer, _count(60, scale), 100)),
+    "group of 1000": (False, lambda layer, _, scale: group(layer, _count(10, scale), 1_000)),
+    "wake, 2 processes": (True, lambda layer, who, scale: wake(layer, _count(1_000, scale), who)),
+    "group of 100, 2 processes": (True, lambda layer, who, scale: group_elsewhere(layer, _count(60, scale), who, 100)),
+    "group of 1000, 2 processes": (True, lambda layer, who, scale: group_elsewhere(layer, _count(10, scale), who, 1_000)),
 }
 """By name: whether it takes a second process, and how it is measured."""
 
@@ -334,7 +338,7 @@ def measure(
     try:
         for number in range(rounds):
             say(f"round {number + 1} of {rounds}")
-            latencies, rate = asyncio.run(bare.measure(int(2_000 * scale)))
+            latencies, rate = asyncio.run(bare.measure(_count(2_000, scale)))
             found["bare"].latencies.setdefault("send, receive", []).extend(latencies)
             found["bare"].rates.setdefault("send, receive", []).append(rate)
             for name, (takes_two, scenario) in SCENARIOS.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Dict, Type
+
 from channels.exceptions import ChannelFull, MessageTooLarge
 
 __all__ = ["BrokerRefused", "BrokerUnavailable", "ChannelFull", "MessageTooLarge", "Undecodable", "refusal"]
@@ -31,14 +33,15 @@ class Undecodable(ValueError):
 BAD_NAME, CHANNEL_FULL, MESSAGE_TOO_LARGE, NOT_OWNER, NOT_FOUND = 12, 20, 21, 22, 23
 
 
+_KINDS: Dict[int, Type[Exception]] = {
+    BAD_NAME: TypeError,
+    CHANNEL_FULL: ChannelFull,
+    MESSAGE_TOO_LARGE: MessageTooLarge,
+    NOT_OWNER: AssertionError,
+}
+
+
 def refusal(code: int, text: str, retry: bool) -> Exception:
     """The exception for an `ERROR` of the broker."""
-    if code == CHANNEL_FULL:
-        return ChannelFull(text)
-    if code == MESSAGE_TOO_LARGE:
-        return MessageTooLarge(text)
-    if code == BAD_NAME:
-        return TypeError(text)
-    if code == NOT_OWNER:
-        return AssertionError(text)
-    return BrokerRefused(code, text, retry)
+    kind = _KINDS.get(code)
+    return BrokerRefused(code, text, retry) if kind is None else kind(text)

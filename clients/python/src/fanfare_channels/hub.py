@@ -86,7 +86,15 @@ class HubBase:
         self.report_is_urgent = False
 
     # What a subclass knows of messages.
+    next_expiry: Optional[float]
+
     def handle(self, fields: Frame, now: float) -> None:
+        raise NotImplementedError
+
+    def keep_time(self, now: float) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
         raise NotImplementedError
 
     def refused(self, id: int, failure: Exception) -> None:

@@ -134,7 +134,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                 if hub is not None and not is_own and not hub.stopped:
                     hub.abandon()
                 hub = self._hub = Hub(self.configuration, node)
-                weakref.finalize(self, _let_go, hub).atexit = False
+                weakref.finalize(self, _let_go, hub).atexit = False  # type: ignore[misc]  # Its stub knows no setter.
             return hub
 
     @property

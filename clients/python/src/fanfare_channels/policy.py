@@ -23,7 +23,7 @@ def milliseconds(seconds: float, name: str) -> int:
     return round(seconds * 1000)
 
 
-def _capacity(value: Any, name: str) -> int:
+def _capacity(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= CAPACITY_MOST:
         raise ValueError(f"{name} is a whole number from 1 to {CAPACITY_MOST}, not {value!r}")
     return value
