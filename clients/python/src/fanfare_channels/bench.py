@@ -222,7 +222,7 @@ async def wake(layer: Any, count: int, contestant: Contestant) -> Tuple[List[flo
     back = await layer.new_channel()
     taken: List[float] = []
     try:
-        for number in range(WARM_UP + count):
+        for _ in range(WARM_UP + count):
             at = time.perf_counter()
             await layer.send(other.channel, {"type": "bench.message", "back": back, "at": at})
             answer = await asyncio.wait_for(layer.receive(back), ANSWER_SECONDS)

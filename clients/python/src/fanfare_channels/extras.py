@@ -176,6 +176,26 @@ class Extras:
             except Exception as error:
                 self._undecodable(hub, channel, error)
 
+    async def close_channel(self, channel: str) -> None:
+        """Forgets a channel of this process: it leaves its groups, and what waits for it is dropped and counted.
+
+        Needed only for channels that were read with `receive_or_gap`; others are forgotten when they are empty and in
+        no group. Who still waits for the channel goes on waiting.
+        """
+        self._names.check_channel(channel)
+        hub = self.hub()
+        self._check_own(channel, hub)
+        with hub.lock:
+            box = hub.mailboxes.get(channel)
+            if box is None:
+                return
+            hub.ask_to_close(box)
+            hub.transmit_corked()
+            hub.discard(box)
+            box.is_watched = False
+            box.items.clear()
+            hub.forget_idle(box)
+
     # MARK: Looking
 
     async def group_channels(self, group: str) -> List[str]:

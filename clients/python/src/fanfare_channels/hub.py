@@ -17,45 +17,41 @@ import asyncio
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from . import protocol as p
-from . import requests
 from .clock import LinkAge
 from .configuration import Configuration
 from .exceptions import BrokerUnavailable, ChannelFull, refusal
 from .keeper import Keeper
-from .mailbox import Mailbox
 from .policy import Rules
 from .ports import Link, LoopPort, ThreadWait
 from .protocol import Frame, frame
+from .writing import Writing
 
 READ_BYTES = 65_536
 """One read of the socket."""
 UNSENT_BYTES_MOST = 64 * 1_048_576
 """What may wait for a broker that does not read; beyond it a send fails with `ChannelFull`."""
-REPORT_SECONDS = 0.05
-"""The protocol's bound for telling the broker what readers took."""
 
 Action = Callable[[], None]
 # The port of a future's loop and the future; no port and a ThreadWait; or neither, where nobody waits.
 Waiter = Tuple[Optional[LoopPort], Any]
 
 
-class HubBase:
-    """The connection, calls and their answers, and writing. The lock guards everything."""
+class HubBase(Writing):
+    """The connection, and calls and their answers."""
 
     def __init__(self, configuration: Configuration, node: str) -> None:
+        super().__init__()
         self.configuration = configuration
         self.node = node
         self.pid = os.getpid()
-        self.lock = threading.Lock()
-        self.link: Optional[Link] = None
         self.welcome: Dict[str, Any] = {}
         self.rules = Rules(configuration.policy)
         self.body_bytes = 2 * 1_048_576
-        self.names_per_frame = 4_096
         self.age = LinkAge()
+        # When something was last heard of the broker, and when a thread last waited for it.
         self.heard = self.served = 0.0
         self.reads = 0
         self.stopped = False
@@ -64,26 +60,12 @@ class HubBase:
         self.last_word: Optional[str] = None
         # Attempts that failed since there was a link.
         self.failures = 0
-        self.keeper: Optional[Keeper] = None
-
-        self.ports: Dict[asyncio.AbstractEventLoop, LoopPort] = {}
-        self.holder: Optional[LoopPort] = None
-        self.current: Optional[LoopPort] = None
-        self.kicked: List[LoopPort] = []
         self.threads: List[ThreadWait] = []
         # Who waits for a link, and whether for longer than the next attempt.
         self.arrivals: List[Tuple[Waiter, bool]] = []
 
         self.last_id = 0
         self.calls: Dict[int, Tuple[Optional[LoopPort], Any, Optional[Action]]] = {}
-        self.corked: List[bytes] = []
-
-        self.mailboxes: Dict[str, Mailbox] = {}
-        self.dirty: Set[Mailbox] = set()
-        self.drops: List[Tuple[str, Optional[str], int, int]] = []
-        # When the timer that reports what is dirty goes off; whether a report leaves at the end of this loop turn.
-        self.report_due: Optional[float] = None
-        self.report_is_urgent = False
 
     # What a subclass knows of messages.
     next_expiry: Optional[float]
@@ -99,66 +81,6 @@ class HubBase:
 
     def refused(self, id: int, failure: Exception) -> None:
         raise NotImplementedError
-
-    # MARK: Waiting
-
-    def port(self, loop: asyncio.AbstractEventLoop) -> LoopPort:
-        """The port of the running loop. The first loop to ask watches the link from then on, until it is closed."""
-        port = self.ports.get(loop)
-        if port is None:
-            for known in [other for other in self.ports if other.is_closed()]:
-                del self.ports[known]
-            port = self.ports[loop] = LoopPort(loop)
-        if self.holder is None or self.holder.loop.is_closed():
-            self.holder = port
-        if self.link is not None and port.link is not self.link:
-            port.watch(self.link, self.serve)
-        return port
-
-    def give(self, port: Optional[LoopPort], waiter: Any, result: Any) -> bool:
-        """Gives a waiter its result. `False`: it does not wait any more."""
-        if port is None:
-            if waiter is not None:
-                waiter.set(result)
-            return True
-        port.pending -= 1
-        if waiter.done():
-            return False
-        if port is self.current:
-            waiter.set_result(result)
-            return True
-        if port.loop.is_closed():
-            return False
-        port.outbox.append((waiter, result))
-        if not port.is_kicked:
-            port.is_kicked = True
-            self.kicked.append(port)
-        return True
-
-    def kick(self) -> None:
-        """Wakes the loops something was found for, once each."""
-        kicked, self.kicked = self.kicked, []
-        for port in kicked:
-            port.is_kicked = False
-            try:
-                port.loop.call_soon_threadsafe(self.empty, port)
-            except RuntimeError:
-                for _, result in port.outbox:
-                    self.return_result(result)
-                port.outbox = []
-
-    def empty(self, port: LoopPort) -> None:
-        """Gives the tasks of a loop what other threads found for them, in that loop's thread."""
-        with self.lock:
-            outbox, port.outbox = port.outbox, []
-            for waiter, result in outbox:
-                if not waiter.done():
-                    waiter.set_result(result)
-                else:
-                    self.return_result(result)
-
-    def return_result(self, result: Any) -> None:
-        """A result that found nobody; a message among them goes back to its queue."""
 
     # MARK: Calls
 
@@ -241,101 +163,6 @@ class HubBase:
             self.keeper = Keeper(self)
             self.keeper.start()
 
-    def post(self, data: bytes) -> None:
-        """Gathers a frame that wants no answer; it leaves with the next write."""
-        if self.link is not None:
-            self.corked.append(data)
-
-    # MARK: Writing
-
-    def write(self, data: bytes, port: Optional[LoopPort], can_wait: bool) -> None:
-        """Writes now, or with everything else of this loop turn when other requests are on their way anyway."""
-        if port is not None and (can_wait or self.corked):
-            self.corked.append(data)
-            if len(self.corked) == 1:
-                port.loop.call_soon(self.uncork)
-            return
-        self.corked.append(data)
-        self.transmit_corked()
-
-    def uncork(self) -> None:
-        with self.lock:
-            self.transmit_corked()
-
-    def transmit_corked(self) -> None:
-        """Writes what has gathered, behind one report of what was taken: that makes room for what is sent."""
-        corked = self.corked
-        if self.dirty or self.drops:
-            corked[:0] = self.report()
-        if not corked:
-            return
-        data = corked[0] if len(corked) == 1 else b"".join(corked)
-        corked.clear()
-        link = self.link
-        if link is None:
-            return
-        if link.unsent:
-            link.unsent += data
-            return
-        try:
-            count = link.socket.send(data)
-        except (BlockingIOError, InterruptedError):
-            count = 0
-        except OSError as error:
-            self.broken(link, str(error))
-            return
-        if count < len(data):
-            link.unsent += data[count:]
-            if self.keeper is not None:
-                self.keeper.wake()
-
-    def transmit_unsent(self, link: Link) -> None:
-        """Writes what the socket did not take before. Called by the keeper."""
-        with self.lock:
-            try:
-                while link.unsent and not link.is_dead:
-                    del link.unsent[: link.socket.send(link.unsent)]
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as error:
-                self.broken(link, str(error))
-
-    def report(self) -> List[bytes]:
-        """Frames that say what was taken and dropped since the last time."""
-        self.report_is_urgent = False
-        taken: List[Tuple[str, int, int]] = []
-        for box in self.dirty:
-            if box.needs_report:
-                taken.append((box.channel, box.taken, box.held))
-                box.taken = 0
-                box.reported_held = box.held
-            if box.is_idle and self.mailboxes.get(box.channel) is box:
-                del self.mailboxes[box.channel]
-        self.dirty.clear()
-        drops, self.drops = self.drops, []
-        most = max(self.names_per_frame // 2, 1)
-        frames: List[bytes] = []
-        for start in range(0, max(len(taken), len(drops)), most):
-            frames.append(requests.report(self.reads, taken[start : start + most], drops[start : start + most]))
-        return frames
-
-    def report_soon(self, port: Optional[LoopPort], is_urgent: bool) -> None:
-        """Sees to it that what is dirty is reported: at the end of this loop turn, or within the protocol's bound."""
-        if is_urgent and not self.report_is_urgent and port is not None:
-            self.report_is_urgent = True
-            port.loop.call_soon(self.uncork)
-        elif self.report_due is None:
-            self.report_due = time.monotonic() + (0 if is_urgent else REPORT_SECONDS)
-            if port is not None:
-                port.loop.call_later(REPORT_SECONDS, self.report_now)
-            elif self.keeper is not None:
-                self.keeper.wake()
-
-    def report_now(self) -> None:
-        with self.lock:
-            self.report_due = None
-            self.transmit_corked()
-
     # MARK: Reading
 
     def serve(self, link: Link, port: Optional[LoopPort]) -> None:
@@ -375,6 +202,8 @@ class HubBase:
                                 entry[2]()
                             self.give(entry[0], entry[1], None)
                 else:
+                    if p.DELIVER <= fields[0] <= p.FLUSHED:
+                        self.pushes += 1
                     self.handle(fields, now)
         finally:
             self.current = None
@@ -422,6 +251,7 @@ class HubBase:
         self.dirty.clear()
         self.drops.clear()
         self.report_is_urgent = False
+        self.uncork_by = None
         calls, self.calls = self.calls, {}
         failure = BrokerUnavailable(f"the link to the broker broke: {reason}")
         self.lost()
@@ -465,6 +295,7 @@ class HubBase:
             self.names_per_frame = max(limits["names_per_frame"], 1)
             link.reader.limit = limits["frame_bytes"]
             self.age = LinkAge()
+            self.pushes = 0
             self.heard = time.monotonic()
             self.failures = 0
             self.register()

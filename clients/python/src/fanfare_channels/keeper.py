@@ -205,21 +205,13 @@ class Keeper:
     def _check_is_read(self, link: Link) -> None:
         """Reads the link when something waits in it and nobody has read since this was last looked at."""
         hub = self._hub
-        if not self._wait_readable(link):
+        if not self._wait(link, select.POLLIN, 0):
             self._reads_seen = -1
         elif hub.reads == self._reads_seen:
-            while not link.is_dead and self._wait_readable(link):
+            while not link.is_dead and self._wait(link, select.POLLIN, 0):
                 hub.serve(link, None)
         else:
             self._reads_seen = hub.reads
-
-    def _wait_readable(self, link: Link) -> bool:
-        try:
-            return bool(select.select([link.socket], [], [], 0)[0]) if link.socket.fileno() < 1024 else bool(
-                self._wait(link, select.POLLIN, 0)
-            )
-        except (OSError, ValueError):
-            return False
 
     # MARK: Silence
 

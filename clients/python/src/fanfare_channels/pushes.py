@@ -15,8 +15,6 @@ from .protocol import Frame
 
 CHANNEL_BYTES = 64 * 1_048_576
 """Body bytes that wait in one channel; beyond them it is full."""
-MAILBOXES_KEPT = 16_384
-"""Mailboxes kept though only holes are left in them; beyond them such mailboxes are forgotten."""
 SWEEP_SECONDS = 0.005
 """A burst that expires bit by bit is looked at that often."""
 

@@ -1,0 +1,83 @@
+"""Giving those who wait what was found for them, in their own loop or thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, Dict, List, Optional
+
+from .ports import Link, LoopPort
+
+
+class Waiting:
+    """The loops a hub has met. The lock guards everything a hub has."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.link: Optional[Link] = None
+        self.ports: Dict[asyncio.AbstractEventLoop, LoopPort] = {}
+        # The loop that watches the link for all, the one that is being served now, and those to be woken behind it.
+        self.holder: Optional[LoopPort] = None
+        self.current: Optional[LoopPort] = None
+        self.kicked: List[LoopPort] = []
+
+    def serve(self, link: Link, port: Optional[LoopPort]) -> None:
+        raise NotImplementedError
+
+    def port(self, loop: asyncio.AbstractEventLoop) -> LoopPort:
+        """The port of the running loop. The first loop to ask watches the link from then on, until it is closed."""
+        port = self.ports.get(loop)
+        if port is None:
+            for known in [other for other in self.ports if other.is_closed()]:
+                del self.ports[known]
+            port = self.ports[loop] = LoopPort(loop)
+        if self.holder is None or self.holder.loop.is_closed():
+            self.holder = port
+        if self.link is not None and port.link is not self.link:
+            port.watch(self.link, self.serve)
+        return port
+
+    def give(self, port: Optional[LoopPort], waiter: Any, result: Any) -> bool:
+        """Gives a waiter its result. `False`: it does not wait any more."""
+        if port is None:
+            if waiter is not None:
+                waiter.set(result)
+            return True
+        port.pending -= 1
+        if waiter.done():
+            return False
+        if port is self.current:
+            waiter.set_result(result)
+            return True
+        if port.loop.is_closed():
+            return False
+        port.outbox.append((waiter, result))
+        if not port.is_kicked:
+            port.is_kicked = True
+            self.kicked.append(port)
+        return True
+
+    def kick(self) -> None:
+        """Wakes the loops something was found for, once each."""
+        kicked, self.kicked = self.kicked, []
+        for port in kicked:
+            port.is_kicked = False
+            try:
+                port.loop.call_soon_threadsafe(self.empty, port)
+            except RuntimeError:
+                for _, result in port.outbox:
+                    self.return_result(result)
+                port.outbox = []
+
+    def empty(self, port: LoopPort) -> None:
+        """Gives the tasks of a loop what other threads found for them, in that loop's thread."""
+        with self.lock:
+            outbox, port.outbox = port.outbox, []
+            for waiter, result in outbox:
+                if not waiter.done():
+                    waiter.set_result(result)
+                else:
+                    self.return_result(result)
+
+    def return_result(self, result: Any) -> None:
+        """A result that found nobody; a message among them goes back to its queue."""

@@ -1,0 +1,133 @@
+"""Writing to the broker: what one loop turn gathers leaves in one piece, behind a report of what was taken."""
+
+from __future__ import annotations
+
+import time
+from typing import Dict, List, Optional, Set, Tuple
+
+from . import requests
+from .keeper import Keeper
+from .mailbox import Mailbox
+from .ports import Link, LoopPort
+from .waiting import Waiting
+
+REPORT_SECONDS = 0.05
+"""The protocol's bound for telling the broker what readers took."""
+
+
+class Writing(Waiting):
+    """Frames on their way to the socket, and the account of what readers took."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeper: Optional[Keeper] = None
+        self.names_per_frame = 4_096
+        self.pushes = 0
+        # Frames that leave with the next write, and the loop that has promised one at the end of its turn.
+        self.corked: List[bytes] = []
+        self.uncork_by: Optional[LoopPort] = None
+        self.mailboxes: Dict[str, Mailbox] = {}
+        self.dirty: Set[Mailbox] = set()
+        self.drops: List[Tuple[str, Optional[str], int, int]] = []
+        # When the timer that reports what is dirty goes off; whether a report leaves at the end of this loop turn.
+        self.report_due: Optional[float] = None
+        self.report_is_urgent = False
+
+    def broken(self, link: Link, reason: str) -> None:
+        raise NotImplementedError
+
+    def post(self, data: bytes) -> None:
+        """Gathers a frame that wants no answer; it leaves with the next write."""
+        if self.link is not None:
+            self.corked.append(data)
+
+    def write(self, data: bytes, port: Optional[LoopPort], can_wait: bool) -> None:
+        """Writes now, or with everything else of this loop turn when other requests are on their way anyway."""
+        if port is not None and (can_wait or self.corked):
+            self.corked.append(data)
+            # Each loop sees to its own: another may have been closed before it came to write.
+            if self.uncork_by is not port:
+                self.uncork_by = port
+                port.loop.call_soon(self.uncork)
+            return
+        self.corked.append(data)
+        self.transmit_corked()
+
+    def uncork(self) -> None:
+        with self.lock:
+            self.uncork_by = None
+            self.transmit_corked()
+
+    def transmit_corked(self) -> None:
+        """Writes what has gathered, behind one report of what was taken: that makes room for what is sent."""
+        corked = self.corked
+        if self.dirty or self.drops:
+            corked[:0] = self.report()
+        if not corked:
+            return
+        data = corked[0] if len(corked) == 1 else b"".join(corked)
+        corked.clear()
+        link = self.link
+        if link is None:
+            return
+        if link.unsent:
+            link.unsent += data
+            return
+        try:
+            count = link.socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError as error:
+            self.broken(link, str(error))
+            return
+        if count < len(data):
+            link.unsent += data[count:]
+            if self.keeper is not None:
+                self.keeper.wake()
+
+    def transmit_unsent(self, link: Link) -> None:
+        """Writes what the socket did not take before. Called by the keeper."""
+        with self.lock:
+            try:
+                while link.unsent and not link.is_dead:
+                    del link.unsent[: link.socket.send(link.unsent)]
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                self.broken(link, str(error))
+
+    def report(self) -> List[bytes]:
+        """Frames that say what was taken and dropped since the last time."""
+        self.report_is_urgent = False
+        taken: List[Tuple[str, int, int]] = []
+        for box in self.dirty:
+            if box.needs_report:
+                taken.append((box.channel, box.taken, box.held))
+                box.taken = 0
+                box.reported_held = box.held
+            if box.is_idle and self.mailboxes.get(box.channel) is box:
+                del self.mailboxes[box.channel]
+        self.dirty.clear()
+        drops, self.drops = self.drops, []
+        most = max(self.names_per_frame // 2, 1)
+        frames: List[bytes] = []
+        for start in range(0, max(len(taken), len(drops)), most):
+            frames.append(requests.report(self.pushes, taken[start : start + most], drops[start : start + most]))
+        return frames
+
+    def report_soon(self, port: Optional[LoopPort], is_urgent: bool) -> None:
+        """Sees to it that what is dirty is reported: at the end of this loop turn, or within the protocol's bound."""
+        if is_urgent and not self.report_is_urgent and port is not None:
+            self.report_is_urgent = True
+            port.loop.call_soon(self.uncork)
+        elif self.report_due is None:
+            self.report_due = time.monotonic() + (0 if is_urgent else REPORT_SECONDS)
+            if port is not None:
+                port.loop.call_later(REPORT_SECONDS, self.report_now)
+            elif self.keeper is not None:
+                self.keeper.wake()
+
+    def report_now(self) -> None:
+        with self.lock:
+            self.report_due = None
+            self.transmit_corked()
