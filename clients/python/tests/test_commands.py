@@ -46,7 +46,9 @@ def test_check_says_what_is_wrong_with_the_settings(folder):
         '{"serializer_format": "yaml"}': "yaml",
         '{"capcity": 3}': "capcity",
     }.items():
-        write_settings(folder, f'{{"default": {{"BACKEND": "fanfare_channels.FanfareChannelLayer", "CONFIG": {config}}}}}')
+        write_settings(
+            folder, f'{{"default": {{"BACKEND": "fanfare_channels.FanfareChannelLayer", "CONFIG": {config}}}}}'
+        )
         done = run(folder, "check", DJANGO_SETTINGS_MODULE="project_settings")
         assert done.returncode == 78
         assert words in done.stderr, done.stderr

@@ -50,7 +50,9 @@ async def test_the_layer_has_every_attribute_of_the_specification(make_layer):
     assert len({await layer.new_channel() for _ in range(1_000)}) == 1_000
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a" * 100, "ä", "a!", "a!b!c", "a\n", 5, None, b"a", "?a", "a" * 41 + "!b"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a" * 100, "ä", "a!", "a!b!c", "a\n", 5, None, b"a", "?a", "a" * 41 + "!b"]
+)
 async def test_a_bad_name_is_a_type_error_in_every_call(layer, name):
     with pytest.raises(TypeError):
         await layer.send(name, {})
@@ -258,6 +260,27 @@ async def test_a_cancelled_receive_loses_nothing_and_doubles_nothing(make_layer,
         found.append((await asyncio.wait_for(layer.receive(channel), 10))["n"])
     assert sorted(found) == list(range(300))
     await nothing_comes(layer, channel)
+
+
+@pytest.mark.parametrize("kind", ["process", "normal"])
+async def test_a_reader_that_keeps_up_is_never_full(make_layer, kind):
+    """What a reader takes is reported soon enough that a fast sender finds room, whatever the timer."""
+    reader, sender = make_layer(capacity=8), make_layer(capacity=8)
+    channel = await reader.new_channel() if kind == "process" else "normal"
+
+    async def read():
+        return [(await reader.receive(channel))["n"] for _ in range(2_000)]
+
+    task = asyncio.ensure_future(read())
+    await asyncio.sleep(0.05)
+    for number in range(2_000):
+        await sender.send(channel, {"n": number})
+        # The reader and its report share this loop: each gets its turn.
+        while reader.hub().report_is_urgent or reader.hub().must_report:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(task, 20) == list(range(2_000))
 
 
 async def test_of_many_readers_each_message_reaches_exactly_one(make_layer):

@@ -38,7 +38,8 @@ def test_a_compiled_pattern_becomes_globs_that_match_the_same_names(expression):
 
 
 @pytest.mark.parametrize(
-    "expression", ["a+", "a*", "a{2}", "(ab)+", r"\bx", r"\s", "(?=a)", "(?!a)", "a$b", "[a-z]+", r"(a)\1", "a?", ".{3}", "("]
+    "expression",
+    ["a+", "a*", "a{2}", "(ab)+", r"\bx", r"\s", "(?=a)", "(?!a)", "a$b", "[a-z]+", r"(a)\1", "a?", ".{3}", "("],
 )
 def test_a_pattern_globs_cannot_express_is_refused_and_shown(expression):
     try:
@@ -105,7 +106,9 @@ def test_hosts_as_people_write_them(host, expected):
     assert str(endpoints([host], None)[0]) == expected
 
 
-@pytest.mark.parametrize("host", ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}])
+@pytest.mark.parametrize(
+    "host", ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}]
+)
 def test_a_host_that_is_none_is_refused(host):
     with pytest.raises(ValueError):
         endpoints([host], None)

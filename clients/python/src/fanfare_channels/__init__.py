@@ -1,6 +1,6 @@
 """A channel layer for Django Channels over a Fanfare broker.
 
-    CHANNEL_LAYERS = {"default": {"BACKEND": "fanfare_channels.FanfareChannelLayer"}}
+CHANNEL_LAYERS = {"default": {"BACKEND": "fanfare_channels.FanfareChannelLayer"}}
 """
 
 from .exceptions import BrokerRefused, BrokerUnavailable, ChannelFull, MessageTooLarge

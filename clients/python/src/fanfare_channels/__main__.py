@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from typing import Any, Dict, List, Optional
 
 from . import bench
@@ -90,7 +91,7 @@ def _check(parsed: argparse.Namespace) -> int:
             continue
         found += 1
         print(f"{alias}:")
-        check(lambda: backend(**layer.get("CONFIG", {})), alias, lambda text: print(f"  {text}"))
+        check(partial(backend, **layer.get("CONFIG", {})), alias, lambda text: print(f"  {text}"))
     if not found:
         raise Wrong('no layer has the BACKEND "fanfare_channels.FanfareChannelLayer"')
     print("all good")
@@ -113,7 +114,9 @@ def _bench(parsed: argparse.Namespace) -> int:
         raise Wrong("nothing to measure: name a settings module, --url, or --layer")
     for contestant in contestants:
         _import(contestant.backend)
-    found = bench.measure(contestants, parsed.rounds, parsed.scale, parsed.only, lambda text: print(text, file=sys.stderr))
+    found = bench.measure(
+        contestants, parsed.rounds, parsed.scale, parsed.only, lambda text: print(text, file=sys.stderr)
+    )
     print(bench.table(found, contestants[0].name))
     failures = [figures.failures for figures in found.values() if figures.failures]
     return EX_UNAVAILABLE if failures else 0

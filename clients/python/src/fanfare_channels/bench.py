@@ -302,6 +302,7 @@ class Bare:
 
 # MARK: All of it
 
+
 def _count(count: int, scale: float) -> int:
     return max(int(count * scale), 1)
 
@@ -315,7 +316,10 @@ SCENARIOS: Dict[str, Tuple[bool, Scenario]] = {
     "group of 1000": (False, lambda layer, _, scale: group(layer, _count(10, scale), 1_000)),
     "wake, 2 processes": (True, lambda layer, who, scale: wake(layer, _count(1_000, scale), who)),
     "group of 100, 2 processes": (True, lambda layer, who, scale: group_elsewhere(layer, _count(60, scale), who, 100)),
-    "group of 1000, 2 processes": (True, lambda layer, who, scale: group_elsewhere(layer, _count(10, scale), who, 1_000)),
+    "group of 1000, 2 processes": (
+        True,
+        lambda layer, who, scale: group_elsewhere(layer, _count(10, scale), who, 1_000),
+    ),
 }
 """By name: whether it takes a second process, and how it is measured."""
 
@@ -372,7 +376,11 @@ def table(found: Mapping[str, Figures], first: str) -> str:
         for name, figures in found.items():
             if scenario in figures.failures:
                 lines.append(f"{name:12} {figures.failures[scenario]}")
-            p50, p99, rate = figures.percentile(scenario, 0.5), figures.percentile(scenario, 0.99), figures.rate(scenario)
+            p50, p99, rate = (
+                figures.percentile(scenario, 0.5),
+                figures.percentile(scenario, 0.99),
+                figures.rate(scenario),
+            )
             if p50 is None or p99 is None or rate is None:
                 continue
             mine, my_rate = own.percentile(scenario, 0.5), own.rate(scenario)

@@ -39,9 +39,7 @@ class Extras:
 
     # MARK: For threads
 
-    def send_sync(
-        self, channel: str, message: Message, *, expiry: Optional[float] = None, wait: bool = True
-    ) -> None:
+    def send_sync(self, channel: str, message: Message, *, expiry: Optional[float] = None, wait: bool = True) -> None:
         """`send` for synchronous code, in one round trip; with `wait=False` in none.
 
         Without waiting nobody hears that the channel was full: the message is dropped and counted then.

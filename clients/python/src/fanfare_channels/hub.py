@@ -209,9 +209,9 @@ class HubBase(Writing):
             self.current = None
         if link.reader.failure is not None:
             self.broken(link, f"the broker broke the protocol: {link.reader.failure}")
-        elif self.corked:
+        elif self.corked or self.must_report:
             self.transmit_corked()
-        elif (self.dirty or self.drops) and self.report_due is None:
+        if self.dirty and self.report_due is None:
             self.report_soon(port, False)
         if self.kicked:
             self.kick()
@@ -250,7 +250,7 @@ class HubBase(Writing):
         self.corked.clear()
         self.dirty.clear()
         self.drops.clear()
-        self.report_is_urgent = False
+        self.report_is_urgent = self.must_report = False
         self.uncork_by = None
         calls, self.calls = self.calls, {}
         failure = BrokerUnavailable(f"the link to the broker broke: {reason}")

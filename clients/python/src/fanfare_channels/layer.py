@@ -187,8 +187,9 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         `BrokerUnavailable`.
         """
         self._names.check_channel(channel)
+        # A fork has taken it away from the child.
         hub = self._hub
-        if hub is None or hub.pid != os.getpid() or hub.stopped:
+        if hub is None or hub.stopped:
             hub = self.hub()
         body = self._body(message, hub)
         rest = (channel, body) if expiry is None else (channel, body, _life(expiry))
@@ -206,8 +207,9 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         A channel of a process can be received only there: `AssertionError` for another's.
         """
         self._names.check_channel(channel)
+        # A fork has taken it away from the child.
         hub = self._hub
-        if hub is None or hub.pid != os.getpid() or hub.stopped:
+        if hub is None or hub.stopped:
             hub = self.hub()
         decode = self._decode
         if "!" in channel:
@@ -330,7 +332,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         """Nothing to do: there are no pools, and the connection is good for every loop. Reports what was read."""
         hub = self._hub
         if hub is not None and hub.pid == os.getpid():
-            hub.uncork()
+            hub.report_now()
 
     async def close(self) -> None:
         """Ends the session of this process, with its channels and memberships. The next use begins a new one."""

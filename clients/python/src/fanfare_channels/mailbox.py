@@ -129,9 +129,7 @@ class Mailbox:
         """The link is gone: the next session knows nothing of what waits here."""
         self.taken = self.reported_held = 0
         self.held = self.unread
-        self.items = deque(
-            item if isinstance(item, Gap) else (item[0], item[1], item[2], True) for item in self.items
-        )
+        self.items = deque(item if isinstance(item, Gap) else (item[0], item[1], item[2], True) for item in self.items)
 
     def forget_account(self) -> None:
         """The broker has closed its account of this channel."""

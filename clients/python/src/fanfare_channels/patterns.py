@@ -41,7 +41,7 @@ class _Translator:
             self._refuse("its flags")
         found = self._alternatives(is_outermost=True)
         if self._place < len(self._text):
-            self._refuse(f"{self._text[self._place:]!r}")
+            self._refuse(f"{self._text[self._place :]!r}")
         return [self._tidy(glob) for glob in found]
 
     def _tidy(self, glob: str) -> str:

@@ -96,5 +96,3 @@ class ThreadWait:
                 self.gate.release()
             except RuntimeError:
                 pass
-
-

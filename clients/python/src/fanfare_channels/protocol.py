@@ -190,8 +190,11 @@ def _error(fields: Frame) -> bool:
     if fields[2] not in ERROR_CODES and _is_count(fields[2]):
         fields[3] = f"error {fields[2]}: {fields[3]}"
         fields[2] = BAD_REQUEST
-    return (fields[1] is None or _is_id(fields[1])) and _is_count(fields[2]) and type(fields[3]) is str and (
-        type(fields[4]) is bool
+    return (
+        (fields[1] is None or _is_id(fields[1]))
+        and _is_count(fields[2])
+        and type(fields[3]) is str
+        and (type(fields[4]) is bool)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a broker pushes: messages, memberships, holes. Follows `proto/PROTOCOL.md`, sections 4.3 and 6, in stream order."""
+"""What a broker pushes: messages, memberships, holes. See `proto/PROTOCOL.md`, section 6; all in stream order."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ class Pushes(HubBase):
         if box.waiters and not box.items and self._hand_over(box, message):
             box.taken += 1
             self.dirty.add(box)
+            if box.taken * 4 >= box.capacity or self.rules.is_shared:
+                self.must_report = True
             return
         box.append(message)
         self.unread += 1
@@ -143,6 +145,9 @@ class Pushes(HubBase):
             self.wake(box)
         else:
             self.dirty.add(box)
+            # Direct senders hear of a full channel from the broker, which learns of group messages from here.
+            if box.unread * 2 >= box.capacity or self.rules.is_shared:
+                self.must_report = True
         return True
 
     def put_back(self, channel: str, message: Waiting) -> None:
@@ -347,6 +352,7 @@ class Pushes(HubBase):
                 self.report_due = None
                 self.report_is_urgent = False
             if (self.dirty or self.drops) and self.report_due is None:
+                self.must_report = True
                 self.transmit_corked()
             elif self.corked and now - self.heard > 0.5:
                 # A loop that gathered them was closed before it wrote.

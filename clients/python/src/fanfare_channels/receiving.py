@@ -108,7 +108,7 @@ class Hub(Pushes):
             self.unread -= 1
             self.dirty.add(box)
             # A channel that is half full has senders who wait for room: they need not wait for the timer.
-            is_urgent = was * 2 >= box.capacity or box.taken * 4 >= box.capacity
+            is_urgent = was * 2 >= box.capacity or box.taken * 4 >= box.capacity or self.rules.is_shared
             if is_urgent or self.report_due is None:
                 self.report_soon(self.holder_here(), is_urgent)
             return item

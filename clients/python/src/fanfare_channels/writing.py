@@ -32,6 +32,8 @@ class Writing(Waiting):
         # When the timer that reports what is dirty goes off; whether a report leaves at the end of this loop turn.
         self.report_due: Optional[float] = None
         self.report_is_urgent = False
+        # Whether what is dirty matters to senders: somebody's room is running out. Else the timer is soon enough.
+        self.must_report = False
 
     def broken(self, link: Link, reason: str) -> None:
         raise NotImplementedError
@@ -59,9 +61,9 @@ class Writing(Waiting):
             self.transmit_corked()
 
     def transmit_corked(self) -> None:
-        """Writes what has gathered, behind one report of what was taken: that makes room for what is sent."""
+        """Writes what has gathered, behind one report of what was taken if that makes room that may be missed."""
         corked = self.corked
-        if self.dirty or self.drops:
+        if self.must_report or self.drops:
             corked[:0] = self.report()
         if not corked:
             return
@@ -98,7 +100,7 @@ class Writing(Waiting):
 
     def report(self) -> List[bytes]:
         """Frames that say what was taken and dropped since the last time."""
-        self.report_is_urgent = False
+        self.report_is_urgent = self.must_report = False
         taken: List[Tuple[str, int, int]] = []
         for box in self.dirty:
             if box.needs_report:
@@ -117,6 +119,7 @@ class Writing(Waiting):
 
     def report_soon(self, port: Optional[LoopPort], is_urgent: bool) -> None:
         """Sees to it that what is dirty is reported: at the end of this loop turn, or within the protocol's bound."""
+        self.must_report |= is_urgent
         if is_urgent and not self.report_is_urgent and port is not None:
             self.report_is_urgent = True
             port.loop.call_soon(self.uncork)
@@ -130,4 +133,5 @@ class Writing(Waiting):
     def report_now(self) -> None:
         with self.lock:
             self.report_due = None
+            self.must_report = bool(self.dirty)
             self.transmit_corked()
