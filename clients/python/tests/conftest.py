@@ -13,6 +13,7 @@ import pytest
 from fanfare_channels import FanfareChannelLayer
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
 START_SECONDS = 30
 
 

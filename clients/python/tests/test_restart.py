@@ -5,6 +5,8 @@ import random
 import time
 
 import pytest
+from channels.consumer import AsyncConsumer
+from channels.worker import Worker
 
 from fanfare_channels import BrokerUnavailable, ChannelFull
 
@@ -79,6 +81,27 @@ async def test_a_hole_is_told_once_after_a_restart(layer, broker):
     assert (gap.count, gap.reason) == (0, "owner_gone")
     await layer.group_send("g", {"n": 1})
     assert await layer.receive_or_gap(channel) == {"n": 1}
+
+
+async def test_a_worker_of_channels_survives_a_restart(layer, broker):
+    """What `manage.py runworker` runs."""
+    heard = asyncio.Queue()
+
+    class Consumer(AsyncConsumer):
+        async def work_item(self, event):
+            await heard.put(event["n"])
+
+    worker = Worker(Consumer.as_asgi(), ["work"], layer)
+    task = asyncio.ensure_future(worker.handle())
+    await layer.send("work", {"type": "work.item", "n": 1})
+    assert await asyncio.wait_for(heard.get(), 10) == 1
+    await restart(broker)
+    await layer.flush()
+    await layer.send("work", {"type": "work.item", "n": 2})
+    assert await asyncio.wait_for(heard.get(), 10) == 2
+    assert not task.done()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_broker_that_stops_in_good_order_is_found_again(layer, broker):

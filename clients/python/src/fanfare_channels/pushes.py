@@ -114,7 +114,7 @@ class Pushes(HubBase):
         is_shared = self.rules.is_shared
         for box in members:
             # A reader that waits takes it before anybody could count it.
-            if box.waiters and not box.items and not is_shared and self._hand_over(box, message):
+            if not is_shared and box.waiters and not box.items and self._hand_over(box, message):
                 accepted += 1
             elif self._keep_for(box, message, group):
                 accepted += 1

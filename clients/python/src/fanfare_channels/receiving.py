@@ -29,38 +29,57 @@ class Hub(Pushes):
         """The next message of a channel of this process, or a hole in its order for who wants to hear of them."""
         loop = asyncio.get_running_loop()
         while True:
+            item, future = self.look(channel, loop, hears_gaps)
+            if future is not None:
+                try:
+                    result = await future
+                except asyncio.CancelledError:
+                    self.leave_line(channel, loop, future)
+                    raise
+                item = self.found(channel, result)
+            if item is not None:
+                return item
+
+    def look(
+        self, channel: str, loop: asyncio.AbstractEventLoop, hears_gaps: bool = False
+    ) -> Tuple[Optional[Item], Optional[asyncio.Future[Any]]]:
+        """What stands first in a channel of this process, or a future to wait for, whose result goes to `found`.
+
+        Who stops waiting says so with `leave_line`.
+        """
+        with self.lock:
+            if self.stopped:
+                raise BrokerUnavailable("this layer was closed")
+            box = self.mailboxes.get(channel)
+            if box is None:
+                box = self.mailbox(channel)
+            if hears_gaps:
+                box.is_watched = True
+            if box.items:
+                item = self._pop(box, hears_gaps)
+                if item is not None:
+                    return item, None
+                # It may have been forgotten: nothing is left in it.
+                self.mailboxes[channel] = box
+            port = self._here(loop)
+            future = loop.create_future()
+            port.pending += 1
+            box.waiters.append((port, future))
+            return None, future
+
+    def found(self, channel: str, result: Any) -> Optional[Item]:
+        """The message a future brought; `None` when it only brought word of one, or one that has expired since."""
+        if type(result) is tuple:
+            message: Item = result
+            if result[0] > time.monotonic():
+                return message
+            # It has expired since it was handed over: this loop was busy.
             with self.lock:
-                if self.stopped:
-                    raise BrokerUnavailable("this layer was closed")
-                box = self.mailboxes.get(channel)
-                if box is None:
-                    box = self.mailbox(channel)
-                if hears_gaps:
-                    box.is_watched = True
-                if box.items:
-                    item = self._pop(box, hears_gaps)
-                    if item is not None:
-                        return item
-                    # It may have been forgotten: nothing is left in it.
-                    self.mailboxes[channel] = box
-                port = self._here(loop)
-                future = loop.create_future()
-                port.pending += 1
-                box.waiters.append((port, future))
-            try:
-                result = await future
-            except asyncio.CancelledError:
-                self._leave(box, port, future)
-                raise
-            if type(result) is tuple:
-                if result[0] > time.monotonic():
-                    return result
-                # It has expired since it was handed over: this loop was busy.
-                with self.lock:
-                    self.drop(channel, result[2], 1, p.EXPIRED)
-                    self.report_soon(port, False)
-            elif result is not None:
-                raise result
+                self.drop(channel, result[2], 1, p.EXPIRED)
+                self.report_soon(self.holder_here(), False)
+        elif result is not None:
+            raise result
+        return None
 
     def _here(self, loop: asyncio.AbstractEventLoop) -> LoopPort:
         port = self.holder
@@ -70,21 +89,26 @@ class Hub(Pushes):
             self.start()
         return port
 
-    def _leave(self, box: Mailbox, port: LoopPort, future: asyncio.Future[Any]) -> None:
-        """A task waits no more. If it had just been told that there is something, the next one is told instead."""
+    def leave_line(self, channel: str, loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any]) -> None:
+        """A task waits no more. What it had just been given goes back; what it had been told of is told the next."""
         with self.lock:
+            box = self.mailboxes.get(channel)
+            port = self.ports.get(loop)
             try:
+                if box is None or port is None:
+                    raise ValueError
                 box.waiters.remove((port, future))
                 port.pending -= 1
             except ValueError:
                 result = future.result() if future.done() and not future.cancelled() else None
                 if type(result) is tuple:
-                    self.put_back(box.channel, result)
-                elif box.items:
+                    self.put_back(channel, result)
+                    self.report_soon(port, False)
+                elif box is not None and box.items:
                     self.wake(box)
-                self.report_soon(port, False)
                 self.kick()
-            self.forget_idle(box)
+            if box is not None:
+                self.forget_idle(box)
 
     def _pop(self, box: Mailbox, hears_gaps: bool) -> Optional[Item]:
         """What stands first, unless it has expired: then it is a hole, and counted."""
