@@ -2,9 +2,11 @@
 
 import asyncio
 import random
+import threading
 import time
 
 import pytest
+from asgiref.sync import async_to_sync
 from channels.consumer import AsyncConsumer
 from channels.worker import Worker
 
@@ -81,6 +83,50 @@ async def test_a_hole_is_told_once_after_a_restart(layer, broker):
     assert (gap.count, gap.reason) == (0, "owner_gone")
     await layer.group_send("g", {"n": 1})
     assert await layer.receive_or_gap(channel) == {"n": 1}
+
+
+def test_threads_see_only_documented_errors_and_send_on_by_themselves(layer, broker):
+    """Threads and short loops while the broker is killed and started again."""
+    is_over = threading.Event()
+    failures = []
+    sent = [0] * 8
+
+    def run(number):
+        while not is_over.is_set():
+            try:
+                if number % 2:
+                    async_to_sync(layer.send)(f"work-{number}", {})
+                else:
+                    layer.send_sync(f"work-{number}", {})
+                sent[number] += 1
+            except ChannelFull:
+                sent[number] += 1
+                time.sleep(0.001)
+            except BrokerUnavailable:
+                time.sleep(0.01)
+            except BaseException as failure:  # It is shown below.
+                failures.append(failure)
+                return
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        time.sleep(0.2)
+        broker.kill()
+        time.sleep(0.2)
+        broker.start()
+        before = list(sent)
+        deadline = time.monotonic() + 20
+        while not all(now > then for now, then in zip(sent, before)):
+            assert not failures, failures
+            assert time.monotonic() < deadline, "not every thread sends again"
+            time.sleep(0.01)
+    is_over.set()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), "a thread hangs"
+    assert failures == []
 
 
 async def test_a_worker_of_channels_survives_a_restart(layer, broker):
