@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 
@@ -52,6 +52,7 @@ def meaning(text: str) -> Any:
     return json.loads(text, object_hook=special)
 
 
-def of_kind(kind: str, *files: str) -> List[Any]:
-    found = [(file, vector) for file in files for vector in read(file) if vector["kind"] == kind]
+def of_kind(kind: str, *files: str, where: Callable[[Dict[str, Any]], bool] = lambda _: True) -> List[Any]:
+    """The vectors of a kind, as pytest's parameters."""
+    found = [(file, vector) for file in files for vector in read(file) if vector["kind"] == kind and where(vector)]
     return [pytest.param(vector, id=f"{file}: {vector['name']}") for file, vector in found]
