@@ -25,7 +25,8 @@ NAMES = [
 @pytest.mark.parametrize(
     "expression",
     [
-        "http", "^http", r"http\.request$", r"http\.re.*", ".*request$", r"^(http|ws)\.request", r"chat_\d$", r"chat_\d",
+        "http", "^http", r"http\.request$", r"http\.re.*", ".*request$", r"^(http|ws)\.request", r"chat_\d$",
+        r"chat_\d",
         "chat_[0-9x]$", "chat_[^x]$", "a.$", r"^specific\..*!.$", r"^specific\..+!.+$", "(?:a|b)",
         fnmatch.translate("http.*"), fnmatch.translate("chat_?"), r"a\Z", "a|b$", "(?P<name>a|chat)",
     ],
@@ -75,7 +76,8 @@ def test_the_default_policy_is_the_protocols():
     [
         {"capacity": 0}, {"capacity": True}, {"capacity": "5"}, {"capacity": 10**7}, {"expiry": -1}, {"expiry": None},
         {"expiry": float("nan")}, {"group_expiry": -1}, {"channel_capacity": {"a": 0}}, {"channel_capacity": {"": 1}},
-        {"channel_capacity": {str(n): 1 for n in range(65)}}, {"capacity_scope": "host"}, {"overflow": {"*": "explode"}},
+        {"channel_capacity": {str(n): 1 for n in range(65)}}, {"capacity_scope": "host"},
+        {"overflow": {"*": "explode"}},
     ],
 )  # fmt: skip
 def test_a_policy_that_cannot_be_is_refused(change):
