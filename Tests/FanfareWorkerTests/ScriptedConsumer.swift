@@ -19,17 +19,6 @@ final class Chronicle: Sendable {
     }
 }
 
-/// Holds whoever comes until it is opened; who is cancelled leaves with an error.
-final class Gate: Sendable {
-    private let isOpen = Atomic(false)
-
-    func open() { isOpen.store(true, ordering: .releasing) }
-
-    func pass() async throws {
-        while !isOpen.load(ordering: .acquiring) { try await Task.sleep(for: .milliseconds(1)) }
-    }
-}
-
 /// One value that a handler hands to its test.
 final class Handed<Value: Sendable>: Sendable {
     private let value = Mutex<Value?>(nil)
