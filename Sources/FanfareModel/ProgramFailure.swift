@@ -1,5 +1,5 @@
 /// Why a program of this house could not start or go on: one line for people and an exit code of `sysexits.h`.
-package struct ProgramFailure: Error, Sendable, Equatable {
+package struct ProgramFailure: Error, Sendable, Equatable, CustomStringConvertible {
     package enum Exit: Int32, Sendable {
         /// The command line was wrong.
         case usage = 64
@@ -17,4 +17,7 @@ package struct ProgramFailure: Error, Sendable, Equatable {
         self.exit = exit
         self.text = text
     }
+
+    /// The text: what a program prints that lets the error through to its end.
+    package var description: String { text }
 }

@@ -39,6 +39,22 @@ extension JSONConsumer {
         }
         try await receiveJSON(message, from: socket)
     }
+
+    /// Sends a value as JSON text, written by ``coding``.
+    ///
+    /// - Throws: What ``coding`` throws; ``SocketClosed`` when the connection has ended.
+    public func sendJSON(_ value: some Encodable, to socket: WebSocket) async throws {
+        try await socket.sendJSON(value, coding: Self.coding)
+    }
+}
+
+extension Handlers where C: JSONConsumer {
+    /// Sends messages of a type on as JSON, written once by the consumer's ``JSONConsumer/coding``.
+    ///
+    /// - Parameter message: What the message is decoded as, and what of it the clients get.
+    public mutating func broadcast<Message: Codable & SendableMetatype>(_ type: String, _ message: Message.Type) {
+        broadcast(type, message) { try .json($0, coding: C.coding) }
+    }
 }
 
 extension WebSocket {

@@ -1,3 +1,4 @@
+public import FanfareClient
 public import HTTPTypes
 
 /// What a client asked for, before it is a WebSocket or instead of one.
@@ -46,6 +47,17 @@ public struct Request: Sendable {
         self.peer = peer
         address = Self.address(ofPeer: peer)
         self.isWebSocket = isWebSocket
+    }
+
+    /// The body, read as JSON.
+    ///
+    /// - Throws: ``Denial`` with 400 when it is no JSON, or not a `Value`.
+    public func json<Value: Decodable>(_ type: Value.Type, coding: any JSONCoding = .fanfare) throws -> Value {
+        do {
+            return try coding.decode(type, from: body)
+        } catch {
+            throw Denial(.badRequest, "The body is not the JSON that is expected here.", reason: "invalid_body")
+        }
     }
 
     /// The first value of a query parameter, decoded; `nil` when it is not there or is not valid percent-encoding.

@@ -20,16 +20,15 @@ public struct Response: Sendable {
     }
 
     /// One line for people.
-    public static func text(
-        _ status: HTTPResponse.Status,
-        _ line: String,
-        headers: HTTPFields = [:]
-    ) -> Response {
+    public static func text(_ status: HTTPResponse.Status, _ line: String, headers: HTTPFields = [:]) -> Response {
         var response = Response(status, headers: headers, body: Array((line + "\n").utf8))
         response.headers[.contentType] = "text/plain; charset=utf-8"
         response.headers[.cacheControl] = "no-store"
         return response
     }
+
+    /// One line for people, with 200.
+    public static func text(_ line: String) -> Response { text(.ok, line) }
 
     /// A page. What runs in it must be in it: its policy lets it load nothing and talk to its own server only.
     public static func html(_ bytes: [UInt8]) -> Response {
@@ -63,6 +62,13 @@ public struct Response: Sendable {
         response.headers[.contentType] = "application/json"
         response.headers[.cacheControl] = "no-store"
         return response
+    }
+
+    /// A value as JSON, with 200.
+    ///
+    /// - Throws: `EncodingError` for a value that has no JSON.
+    public static func json(_ value: some Encodable, coding: any JSONCoding = .fanfare) throws -> Response {
+        try json(.ok, value, coding: coding)
     }
 
     /// Sends the client to another address, for good.

@@ -105,6 +105,18 @@ final class Exchange {
                 )
             )
         }
+        if let group = plan.groups.first(where: { !worker.isGroup($0) }) {
+            // Most likely out of the address: not worth a question to the broker, nor a line in the log.
+            return joined(
+                .failure(
+                    Denial(
+                        .badRequest,
+                        "No group can be named \"\(group.prefix(120))\": 1 to 99 of A-Z a-z 0-9 . - _",
+                        reason: "bad_group"
+                    )
+                )
+            )
+        }
         let compression = worker.limits.compression ? request.headers[values: .secWebSocketExtensions] : []
         let agreed = Compression.negotiate(offers: compression)
         extensions = agreed?.responseHeader

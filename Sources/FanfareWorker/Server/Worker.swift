@@ -29,6 +29,8 @@ public struct Worker: Service {
         public var limits = WorkerLimits()
         /// Seconds that connections get to end after a stop was asked for.
         public var stopWithinSeconds = 10.0
+        /// Called once, when connections are taken, with the port: the one the system chose when ``listen`` ends in `:0`.
+        public var onReady: (@Sendable (_ port: Int) -> Void)?
 
         /// The documented defaults.
         public init() {}
@@ -57,6 +59,7 @@ public struct Worker: Service {
     public func run() async throws {
         let server = try await WorkerServer.start(try plan(), router: router, logger: logger)
         logger.info("ready", metadata: ["listen": "\(configuration.listen)", "port": "\(server.port)"])
+        configuration.onReady?(server.port)
         let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
         await withGracefulShutdownHandler {
             await withTaskCancellationHandler {

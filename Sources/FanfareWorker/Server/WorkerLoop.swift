@@ -121,6 +121,9 @@ final class WorkerLoop {
 
     // MARK: Handshakes
 
+    /// Whether a group may have this name.
+    func isGroup(_ name: String) -> Bool { Names.isGroup(name, names) }
+
     /// Whether one more socket is within the limits.
     var hasRoom: Bool { !isStopping && sockets.count + max(leaving.count, ending.count) < limits.sockets }
 
@@ -330,7 +333,8 @@ final class WorkerLoop {
             socket.lifetime.endsAt = ticks + max(1, length - Int.random(in: 0...(length / 10)))
         }
         if let left = identity?.expiresAt?.timeIntervalSinceNow, left < Double(Self.longTicksMaximum) {
-            let end = ticks + max(1, Int(exactly: left.rounded(.up)) ?? 1)
+            // One more, as this tick has begun: what has not expired yet would be taken again.
+            let end = ticks + 1 + max(0, Int(exactly: left.rounded(.up)) ?? 0)
             if end < socket.lifetime.endsAt {
                 socket.lifetime.endsAt = end
                 socket.lifetime.ending = .credentials

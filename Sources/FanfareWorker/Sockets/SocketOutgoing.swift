@@ -28,7 +28,11 @@ extension Socket {
     /// - Parameter taken: Bytes of `frames` the kernel took; −1 when it was not asked or the peer is gone.
     /// - Returns: For ``settle(_:)``.
     func fanOutFellShort(_ frames: inout LentFrames, taken: Int) -> SocketWriter.Outcome {
-        guard takesFrames, let writer else { return .written }
+        guard takesFrames else { return .written }
+        guard let writer else {
+            hold(frames.bytes)
+            return .written
+        }
         let bounds = worker.limits.outgoing
         guard taken >= 0 else { return note(writer.write(&frames, within: bounds, at: worker.ticks)) }
         return note(writer.shortWrite(&frames, taken: taken, within: bounds, at: worker.ticks))
