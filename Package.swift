@@ -7,12 +7,13 @@ let package = Package(
     name: "fanfare",
     products: [
         .library(name: "FanfareClient", targets: ["FanfareModel", "FanfareClient"]),
-        .library(name: "FanfareWorker", targets: ["FanfareWorker"]),
+        .library(name: "FanfareWorker", targets: ["FanfareModel", "FanfareClient", "FanfareWorker"]),
         .library(name: "FanfareTesting", targets: ["FanfareTesting"]),
         .executable(name: "fanfare-broker", targets: ["fanfare-broker"]),
         .executable(name: "fanfare-worker", targets: ["fanfare-worker"]),
         .executable(name: "fanfare", targets: ["fanfare"]),
         .executable(name: "fanfare-bench", targets: ["fanfare-bench"]),
+        .executable(name: "fanfare-examples", targets: ["fanfare-examples"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
@@ -106,7 +107,9 @@ let package = Package(
         .executableTarget(
             name: "fanfare-examples",
             dependencies: [
-                "FanfareModel", "FanfareClient", "FanfareWorker", .arguments, .httpTypes, .lifecycle, .logging, .grdb,
+                "FanfareModel", "FanfareClient", "FanfareWorker", .arguments, .httpTypes, .lifecycle, .signals,
+                .logging,
+                .grdb,
             ],
             path: "Sources/Examples",
             resources: [.embedInCode("Pages")]

@@ -32,7 +32,7 @@ def binaries():
         ["swift", "build", "--show-bin-path"], cwd=pathlib.Path(__file__).parent, capture_output=True, text=True, check=True
     ).stdout.strip()
     folder = pathlib.Path(folder)
-    for program in ("fanfare-broker", "fanfare-worker", "fanfare"):
+    for program in ("fanfare-broker", "fanfare-worker", "fanfare", "fanfare-examples"):
         assert (folder / program).exists(), f"{folder / program} is not built; run scripts/test"
     return folder
 
