@@ -14,11 +14,6 @@ public struct Response: Sendable {
         self.body = body
     }
 
-    /// One line for people, 200.
-    public static func text(_ line: String) -> Response {
-        text(.ok, line)
-    }
-
     /// One line for people.
     public static func text(_ status: HTTPResponse.Status, _ line: String, headers: HTTPFields = [:]) -> Response {
         var response = Response(status, headers: headers, body: Array((line + "\n").utf8))
@@ -41,13 +36,6 @@ public struct Response: Sendable {
             + "connect-src 'self' ws: wss:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
         response.headers[HTTPField.Name("Referrer-Policy")!] = "no-referrer"
         return response
-    }
-
-    /// A value as JSON, 200.
-    ///
-    /// - Throws: `EncodingError` for a value that has no JSON.
-    public static func json(_ value: some Encodable, coding: any JSONCoding = .fanfare) throws -> Response {
-        try json(.ok, value, coding: coding)
     }
 
     /// A value as JSON.
