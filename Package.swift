@@ -145,6 +145,10 @@ let package = Package(
             ]
         ),
         .testTarget(
+            name: "FanfareTestingTests",
+            dependencies: ["FanfareModel", "FanfareClient", "FanfareWorker", "FanfareTesting", .httpTypes]
+        ),
+        .testTarget(
             name: "ExamplesTests",
             dependencies: [
                 "FanfareModel", "FanfareClient", "FanfareWorker", "FanfareTesting", "fanfare-examples", .httpTypes,

@@ -1,6 +1,6 @@
 public import FanfareModel
 package import Logging
-import NIOCore
+package import NIOCore
 import NIOPosix
 
 extension ChannelLayer {
@@ -150,7 +150,8 @@ extension ChannelLayer {
 
 /// A broker inside this process that several layers share.
 public final class EmbeddedLayers: Sendable {
-    private let loop: any EventLoop
+    /// Where the broker and all its layers live.
+    package let loop: any EventLoop
     private let broker: NIOLoopBoundBox<EmbeddedBroker?>
 
     /// An empty broker with the documented limits.
@@ -159,15 +160,30 @@ public final class EmbeddedLayers: Sendable {
         broker = NIOLoopBoundBox.makeBoxSendingValue(nil, eventLoop: loop)
     }
 
-    func layer(_ settings: LayerSession.Configuration) async throws -> ChannelLayer {
-        let layer = try await loop.submit { [loop, broker] in
-            let carrier = broker.value ?? EmbeddedBroker(loop: loop, limits: settings.limits)
-            broker.value = carrier
+    /// A layer with a hello of one's own.
+    package func layer(_ settings: LayerSession.Configuration) async throws -> ChannelLayer {
+        let layer = try await loop.submit { [self] in
             let logger = Logger(label: "fanfare.embedded") { _ in SwiftLogNoOpLogHandler() }
-            let session = LayerSession(loop: loop, configuration: settings, carrier: carrier, logger: logger)
-            return ChannelLayer.make(session, settings, on: loop)
+            return ChannelLayer.make(session(settings, logger: logger), settings, on: loop)
         }.get()
         try await layer.connectedOrClosed()
         return layer
+    }
+
+    /// A session that has not been started. On ``loop``.
+    ///
+    /// - Parameter settings: The first session's limits are the broker's.
+    package func session(_ settings: LayerSession.Configuration, logger: Logger) -> LayerSession {
+        let carrier = broker.value ?? EmbeddedBroker(loop: loop, limits: settings.limits)
+        broker.value = carrier
+        return LayerSession(loop: loop, configuration: settings, carrier: carrier, logger: logger)
+    }
+
+    /// Whether the broker has answered everything and every answer has arrived. On ``loop``.
+    package var isQuiet: Bool { broker.value?.isQuiet ?? true }
+
+    /// The broker forgets everything, and every session begins anew, as after the restart of a broker. On ``loop``.
+    package func restartBroker() {
+        broker.value?.restart()
     }
 }

@@ -1,6 +1,6 @@
 public import FanfareModel
 import FanfareProtocol
-import NIOCore
+package import NIOCore
 import NIOPosix
 import Synchronization
 
@@ -183,6 +183,16 @@ public final class ChannelLayer: Sendable {
         await withCheckedContinuation { continuation in
             loop.execute { [engine] in engine.value.whenGivenBack { continuation.resume() } }
         }
+    }
+
+    /// How many wait for the next message of a channel. On the loop of ``EmbeddedLayers``.
+    package func waits(on channel: String) -> Int {
+        engine.value.waits(on: channel)
+    }
+
+    /// Whether this layer lives on `other`.
+    package func isOn(_ other: any EventLoop) -> Bool {
+        loop === other
     }
 
     /// The time of one round trip to the broker.

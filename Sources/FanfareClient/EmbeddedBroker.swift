@@ -8,6 +8,8 @@ import NIOCore
 /// Not Sendable; it lives on one loop, and so do all its sessions.
 final class EmbeddedBroker: LinkCarrier {
     private let loop: any EventLoop
+    private let limits: Limits
+    private var epoch: UInt64 = 1
     private var core: Core
     private var effects = Effects()
     private var links: [SessionID: EmbeddedLink] = [:]
@@ -17,10 +19,24 @@ final class EmbeddedBroker: LinkCarrier {
 
     init(loop: any EventLoop, limits: Limits) {
         self.loop = loop
-        core = Core(limits: limits, epoch: 1, broker: "embedded")
+        self.limits = limits
+        core = Core(limits: limits, epoch: epoch, broker: "embedded")
     }
 
     private var now: Instant { Instant(nanoseconds: loop.now.uptimeNanoseconds) }
+
+    /// Whether everything that was asked has been answered and passed on.
+    var isQuiet: Bool { inboxes.isEmpty && !isScheduled }
+
+    /// Forgets everything and ends all links, as a broker that is stopped and started again.
+    func restart() {
+        epoch += 1
+        core = Core(limits: limits, epoch: epoch, broker: "embedded")
+        effects.removeAll()
+        for link in links.values { inboxes.append((link, nil)) }
+        links.removeAll()
+        run()
+    }
 
     func connect(for session: LayerSession) {
         session.linkOpened(EmbeddedLink(broker: self, session: session))

@@ -244,6 +244,11 @@ final class LayerEngine: LayerDelegate {
         }
     }
 
+    /// How many wait for a message of `channel`.
+    func waits(on channel: String) -> Int {
+        waiters.values.count { $0.channel == channel }
+    }
+
     /// A token for one receive.
     func newToken() -> UInt64 {
         let token = session.nextID()

@@ -88,6 +88,15 @@ public final class BackgroundWorker: Service {
         Dictionary(uniqueKeysWithValues: channels.map { ($0.name, $0.health) })
     }
 
+    /// What it takes its messages from.
+    package var source: ChannelLayer { layer }
+
+    /// The channels that are being worked on: a place of theirs is not waiting for a message. On the loop of
+    /// `EmbeddedLayers`, where what this says holds until the turn is over.
+    package var busyChannels: [String] {
+        channels.filter { layer.waits(on: $0.name) < $0.concurrency }.map(\.name)
+    }
+
     /// Works until it is stopped. A worker runs once.
     ///
     /// Returns after ``stop(within:)``, and when its task is cancelled, which stops it in the same good order. Waits

@@ -52,6 +52,10 @@ final class HostedConsumer<C: Consumer>: SocketService {
         session.end(code, reason, done)
     }
 
+    func isBusy(_ socket: Socket) -> Bool {
+        session(socket)?.isBusy ?? false
+    }
+
     func cancel(_ socket: Socket) {
         session(socket)?.cancel()
     }
@@ -119,6 +123,9 @@ final class ConsumerSession<C: Consumer> {
         self.socket = socket
         rate = C.options.messageRate.map { TokenBucket($0) }
     }
+
+    /// Whether handlers run or wait.
+    var isBusy: Bool { running > 0 || !waiting.isEmpty }
 
     /// `connect` has returned, and the connection was accepted; it may have ended since.
     func start() {

@@ -1,9 +1,9 @@
 import FanfareTransport
-import HTTPTypes
+package import HTTPTypes
 import NIOCore
 
 /// One request on its way through middleware to its answer, and to its socket if it becomes one. On the worker's loop.
-final class Exchange {
+package final class Exchange {
     private let worker: WorkerLoop
     private let peer: String
     /// Writes an answer; nothing becomes a WebSocket then.
@@ -11,7 +11,7 @@ final class Exchange {
     /// Lets the handshake go on with these headers.
     private let upgrade: (HTTPFields) -> Void
 
-    private(set) var socket: Socket?
+    package private(set) var socket: Socket?
     private var route: SocketRoute?
     private var task: Task<Void, Never>?
     /// The extensions that were agreed, for the answer.
@@ -27,7 +27,7 @@ final class Exchange {
         var description: String { "a 101 was answered that no WebSocket's route made" }
     }
 
-    init(
+    package init(
         worker: WorkerLoop,
         peer: String,
         answer: @escaping (Response) -> Void,
@@ -40,7 +40,7 @@ final class Exchange {
     }
 
     /// Sends a request on its way.
-    func begin(_ request: Request) {
+    package func begin(_ request: Request) {
         switch worker.router.find(request) {
         case .refused(let denial): refuse(denial)
         case .http(let handler, let captures, let middleware):
@@ -77,6 +77,9 @@ final class Exchange {
             exchange.eventLoop.execute { exchange.value.finish(result) }
         }
     }
+
+    /// Whether its handler, or the consumer's `connect`, still runs.
+    package var isBusy: Bool { task != nil }
 
     // MARK: The socket
 
@@ -156,7 +159,7 @@ final class Exchange {
     }
 
     /// The handshake's answer has been written; from here on the connection is the socket's.
-    func attach(_ outlet: SocketWriter) -> Socket? {
+    package func attach(_ outlet: any SocketOutlet) -> Socket? {
         guard let socket, isAccepted, !isOver else { return nil }
         isAttached = true
         socket.attach(outlet)
@@ -222,7 +225,7 @@ final class Exchange {
     }
 
     /// The client has left, or has taken too long, before it had its answer.
-    func abandon() {
+    package func abandon() {
         guard !isOver, !isAttached else { return }
         cancel()
         guard isAccepted, let socket else {

@@ -109,6 +109,9 @@ final class WorkerLink: LayerDelegate {
         return port.post(.groupSend(id: nil, group: group, body: body, GroupSendOptions(exclude: exclude)))
     }
 
+    /// Whether nothing waits for the end of the turn.
+    var isQuiet: Bool { !isScheduled && !isReportScheduled }
+
     private func schedule() {
         guard !isScheduled else { return }
         isScheduled = true

@@ -1,6 +1,6 @@
 import FanfareModel
 import FanfareTransport
-import HTTPTypes
+package import HTTPTypes
 import Logging
 import NIOCore
 
@@ -13,7 +13,7 @@ import NIOCore
 /// Everything one worker process holds, on its one event loop: sockets, groups, the link to the broker.
 ///
 /// Plain and not Sendable; `NIOLoopBound` is the door to it.
-final class WorkerLoop {
+package final class WorkerLoop {
     let name: String
     let processID: Int
     let limits: WorkerLimits
@@ -53,6 +53,8 @@ final class WorkerLoop {
     private var services: [RouteID: any SocketService] = [:]
     private var failuresLogged = LogWindow()
     private var refusalLog = RefusalLog()
+    /// Told of every handler that threw, with the consumer's name.
+    package var onHandlerFailure: ((any Error, String) -> Void)?
     /// Connections that are no sockets yet, with the tick at which they are given up.
     private var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
     private var isStopping = false
@@ -98,7 +100,7 @@ final class WorkerLoop {
     var now: Instant { Instant(nanoseconds: eventLoop.now.uptimeNanoseconds) }
 
     /// What there is and what has been counted.
-    var health: WorkerHealth {
+    package var health: WorkerHealth {
         var health = WorkerHealth()
         health.isConnected = link.welcome != nil
         health.lastFailure = link.lastFailure?.text
@@ -144,7 +146,7 @@ final class WorkerLoop {
         strangers[ObjectIdentifier(handler)] = nil
     }
 
-    func countResponse(_ status: HTTPResponse.Status) {
+    package func countResponse(_ status: HTTPResponse.Status) {
         counters.responses[status.code, default: 0] += 1
     }
 
@@ -219,6 +221,8 @@ final class WorkerLoop {
     /// A socket's consumer has nothing to do any more: its groups are left.
     private func ended(_ socket: Socket) {
         guard ending.removeValue(forKey: socket.number) != nil else { return }
+        // What serves it holds it in turn.
+        socket.attachment = nil
         link.close(socket)
         checkEmpty()
     }
@@ -231,6 +235,7 @@ final class WorkerLoop {
     /// A socket's connection is closed.
     func gone(_ socket: Socket) {
         leaving[socket.number] = nil
+        if ending[socket.number] == nil { socket.attachment = nil }
         checkEmpty()
     }
 
@@ -280,6 +285,13 @@ final class WorkerLoop {
         return .sent
     }
 
+    /// Names of the consumers whose code runs or is about to, and what else this loop has scheduled; empty when nothing
+    /// happens by itself before the next message.
+    package var busy: [String] {
+        let running = sockets.values.filter { $0.service.isBusy($0) } + ending.values.map(\.socket)
+        return running.map(\.service.name) + (link.isQuiet ? [] : ["link"])
+    }
+
     // MARK: What went wrong
 
     /// Messages given to a socket did not reach its peer, which does not read.
@@ -313,6 +325,7 @@ final class WorkerLoop {
     /// A handler of a consumer, or of a page, threw.
     func handlerFailed(_ error: any Error, consumer: String) {
         counters.handlerFailures += 1
+        onHandlerFailure?(error, consumer)
         guard let suppressed = failuresLogged.admit(at: now) else { return }
         logger.error(
             "a handler failed",
@@ -372,7 +385,7 @@ final class WorkerLoop {
     }
 
     /// Pings whose turn it is and deadlines that have passed; once per ``tick``.
-    func timePassed() {
+    package func timePassed() {
         ticks += 1
         for socket in wheel.tick() where !socket.ping() { socket.abandon(.abnormal) }
         for socket in slowReaders.overdue(at: ticks, age: Self.ticks(limits.outgoingAge)) { socket.readsTooSlowly() }
@@ -388,13 +401,18 @@ final class WorkerLoop {
     /// Takes no connection and no message any more, and closes every socket with 1001.
     ///
     /// - Parameter onEmpty: Called when the last one is closed and its consumer has nothing to do any more.
-    func stop(_ onEmpty: @escaping () -> Void) {
+    package func stop(_ onEmpty: @escaping () -> Void) {
         isStopping = true
         for (handler, _) in strangers.values { handler.abandon() }
         for socket in openSockets { socket.close(.goingAway, reason: "the worker is stopping") }
         link.writeDeclarations()
         guard !leaving.isEmpty || !ending.isEmpty else { return onEmpty() }
         self.onEmpty = onEmpty
+    }
+
+    /// Tells handlers of closed sockets that still run to give up, and does not wait for them.
+    package func cancelEnding() {
+        for (socket, _) in ending.values { socket.service.cancel(socket) }
     }
 
     private static func ticks(_ duration: Milliseconds) -> Int {

@@ -1,6 +1,6 @@
 import FanfareClient
-import FanfareTransport
 package import FanfareModel
+import FanfareTransport
 package import Logging
 import NIOCore
 import NIOHTTP1
@@ -50,13 +50,12 @@ package final class WorkerServer: Sendable {
     private let group: MultiThreadedEventLoopGroup
     private let listener: any Channel
     private let socketFile: SocketFile?
-    private let parts: NIOLoopBound<Parts>
+    private let running: NIOLoopBound<Running>
     private let isStopping = Atomic(false)
 
     /// What lives on the loop.
-    private struct Parts {
-        let worker: WorkerLoop
-        let session: LayerSession
+    private struct Running {
+        let parts: WorkerParts
         let timer: RepeatedTask
     }
 
@@ -68,13 +67,13 @@ package final class WorkerServer: Sendable {
         group: MultiThreadedEventLoopGroup,
         listener: any Channel,
         socketFile: SocketFile?,
-        parts: NIOLoopBound<Parts>
+        running: NIOLoopBound<Running>
     ) {
         self.port = port
         self.group = group
         self.listener = listener
         self.socketFile = socketFile
-        self.parts = parts
+        self.running = running
     }
 
     /// Binds the port, dials the broker and serves.
@@ -96,12 +95,19 @@ package final class WorkerServer: Sendable {
             let (listener, socketFile) = try await bind(configuration, on: loop, worker)
             let port = listener.localAddress?.port ?? configuration.listenPort
             let connected = loop.makePromise(of: Void.self)
-            let parts = try await loop.submit {
-                let parts = assemble(configuration, router, on: loop, port: port, logger: logger)
+            let running = try await loop.submit {
+                let listen = configuration.listenPath.map { "unix:\($0)" } ?? "\(configuration.listenHost):\(port)"
+                let parts = WorkerParts(configuration, router, on: loop, listen: listen, logger: logger) {
+                    LayerSession(loop: loop, configuration: $0, logger: logger)
+                }
                 worker.value = parts.worker
                 parts.worker.link.onFirstConnect = { connected.succeed() }
                 parts.session.start()
-                return NIOLoopBound(parts, eventLoop: loop)
+                let bound = NIOLoopBound(parts.worker, eventLoop: loop)
+                let timer = loop.scheduleRepeatedTask(initialDelay: WorkerLoop.tick, delay: WorkerLoop.tick) { _ in
+                    bound.value.timePassed()
+                }
+                return NIOLoopBound(Running(parts: parts, timer: timer), eventLoop: loop)
             }.get()
             loop.scheduleTask(in: firstLinkWithin) { connected.succeed() }
             try await connected.futureResult.get()
@@ -111,7 +117,7 @@ package final class WorkerServer: Sendable {
                 group: group,
                 listener: listener,
                 socketFile: socketFile,
-                parts: parts
+                running: running
             )
         } catch {
             try? await group.shutdownGracefully()
@@ -121,7 +127,7 @@ package final class WorkerServer: Sendable {
 
     /// What the worker holds and has counted.
     package func health() async throws -> WorkerHealth {
-        try await parts.eventLoop.submit { [parts] in parts.value.worker.health }.get()
+        try await running.eventLoop.submit { [running] in running.value.parts.worker.health }.get()
     }
 
     /// Stops accepting, closes every socket with 1001, takes leave of the broker and ends.
@@ -131,14 +137,14 @@ package final class WorkerServer: Sendable {
         guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
         socketFile?.remove()
         try? await listener.close()
-        let loop = parts.eventLoop
+        let loop = running.eventLoop
         let emptied = loop.makePromise(of: Void.self)
-        loop.execute { [parts] in parts.value.worker.stop { emptied.succeed() } }
+        loop.execute { [running] in running.value.parts.worker.stop { emptied.succeed() } }
         loop.scheduleTask(in: .milliseconds(Int64(clamping: within.value))) { emptied.succeed() }
         try? await emptied.futureResult.get()
-        try? await loop.submit { [parts] in
-            parts.value.timer.cancel()
-            parts.value.session.stop()
+        try? await loop.submit { [running] in
+            running.value.timer.cancel()
+            running.value.parts.session.stop()
         }.get()
         // The goodbye leaves at the end of the turn that gathered it; another turn and it has.
         for _ in 0..<2 { try? await loop.submit {}.get() }
@@ -146,68 +152,6 @@ package final class WorkerServer: Sendable {
     }
 
     // MARK: Assembly
-
-    private static func assemble(
-        _ configuration: Configuration,
-        _ router: Router,
-        on loop: any EventLoop,
-        port: Int,
-        logger: Logger
-    ) -> Parts {
-        let node = randomNode()
-        let session = LayerSession(
-            loop: loop,
-            configuration: LayerSession.Configuration(
-                endpoints: configuration.brokers,
-                hello: hello(configuration, node: node, port: port),
-                limits: configuration.limits
-            ),
-            logger: logger
-        )
-        let worker = WorkerLoop(
-            loop: loop,
-            configuration: configuration,
-            node: node,
-            processID: Int(getpid()),
-            router: router,
-            port: LayerPort(post: { session.post($0) }, call: { session.call($0, then: $1) }),
-            logger: logger
-        )
-        session.delegate = worker.link
-        let bound = NIOLoopBound(worker, eventLoop: loop)
-        let timer = loop.scheduleRepeatedTask(initialDelay: WorkerLoop.tick, delay: WorkerLoop.tick) { _ in
-            bound.value.timePassed()
-        }
-        return Parts(worker: worker, session: session, timer: timer)
-    }
-
-    private static func hello(_ configuration: Configuration, node: String, port: Int) -> Hello {
-        var hello = Hello(
-            client: "fanfare-worker/\(configuration.version)",
-            name: configuration.name,
-            role: .worker,
-            policy: Policy(configuration.limits)
-        )
-        hello.node = node
-        hello.attributes = [
-            "pid": String(getpid()),
-            "host": hostName(),
-            "listen": configuration.listenPath.map { "unix:\($0)" } ?? "\(configuration.listenHost):\(port)",
-        ]
-        return hello
-    }
-
-    private static func hostName() -> String {
-        var bytes = [CChar](repeating: 0, count: 256)
-        guard gethostname(&bytes, bytes.count - 1) == 0 else { return "" }
-        return String(decoding: bytes.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-
-    /// Ten characters are 51 random bits: two of a million workers meet once in 4 000 deployments.
-    private static func randomNode() -> String {
-        let alphabet = Array("abcdefghijklmnopqrstuvwxyz0123456789")
-        return String((0..<10).map { _ in alphabet[Int.random(in: alphabet.indices)] })
-    }
 
     private static func bind(
         _ configuration: Configuration,

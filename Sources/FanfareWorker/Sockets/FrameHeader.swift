@@ -1,5 +1,5 @@
 /// The frame types of RFC 6455, section 5.2.
-enum Opcode: UInt8, Sendable {
+package enum Opcode: UInt8, Sendable {
     case continuation = 0x0
     case text = 0x1
     case binary = 0x2

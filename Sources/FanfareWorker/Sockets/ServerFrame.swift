@@ -1,5 +1,5 @@
 /// Frames from the server: never masked, never fragmented (RFC 6455, section 5).
-enum ServerFrame {
+package enum ServerFrame {
     /// A ping without payload.
     static let ping: [UInt8] = [0x80 | Opcode.ping.rawValue, 0]
 
@@ -9,7 +9,7 @@ enum ServerFrame {
     ///   - opcode: Control frames carry at most 125 bytes.
     ///   - payload: Any length.
     ///   - isCompressed: Whether the payload is that of permessage-deflate (RFC 7692, section 6).
-    static func append(
+    package static func append(
         _ opcode: Opcode,
         _ payload: some Collection<UInt8>,
         isCompressed: Bool = false,
@@ -35,7 +35,7 @@ enum ServerFrame {
     }
 
     /// Takes the first frame off frames this type has made.
-    static func takeFirst(of frames: inout ArraySlice<UInt8>) -> (Opcode, ArraySlice<UInt8>)? {
+    package static func takeFirst(of frames: inout ArraySlice<UInt8>) -> (Opcode, ArraySlice<UInt8>)? {
         guard frames.count >= 2, let opcode = Opcode(rawValue: frames[frames.startIndex] & 0x0f) else { return nil }
         let short = frames[frames.startIndex + 1]
         let width = short == 126 ? 2 : short == 127 ? 8 : 0
@@ -50,7 +50,7 @@ enum ServerFrame {
     /// - Parameters:
     ///   - code: `noStatus` gives a frame without code.
     ///   - reason: Cut at a character so that it fits.
-    static func close(_ code: CloseCode, reason: String = "") -> [UInt8] {
+    package static func close(_ code: CloseCode, reason: String = "") -> [UInt8] {
         var frames: [UInt8] = []
         guard code.isAllowedOnWire else {
             append(.close, [], to: &frames)

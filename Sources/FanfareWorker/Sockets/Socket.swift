@@ -3,7 +3,7 @@ import FanfareTransport
 /// One WebSocket, from the joining of its groups on: its messages in, its frames out. Knows nothing of NIO's pipeline.
 ///
 /// None of its functions calls into NIO before it returns. Lives on the worker's loop.
-final class Socket {
+package final class Socket {
     enum State {
         /// Its channel and groups are being declared to the broker.
         case joining
@@ -30,7 +30,7 @@ final class Socket {
     /// The window that was agreed for compressed messages; 0 when none may be sent.
     let windowBits: UInt8
 
-    /// What the service keeps for it.
+    /// What the service keeps for it, until its end has been handled.
     var attachment: AnyObject?
     /// What its consumer holds, to be told when it has ended.
     weak var face: WebSocket?
@@ -77,7 +77,7 @@ final class Socket {
     }
 
     /// The process channel that is this socket's address.
-    var channelName: String { worker.channelName(number) }
+    package var channelName: String { worker.channelName(number) }
 
     /// Whether anything can still be sent.
     var takesFrames: Bool { state == .joining || state == .connecting || state == .open }
@@ -143,7 +143,7 @@ final class Socket {
     // MARK: In
 
     /// What one read brought.
-    func received(_ bytes: UnsafeRawBufferPointer) {
+    package func received(_ bytes: UnsafeRawBufferPointer) {
         wasHeard = true
         guard state != .closed else { return }
         do {
@@ -202,7 +202,7 @@ final class Socket {
     }
 
     /// The connection is gone. The last call.
-    func disconnected() {
+    package func disconnected() {
         writer?.channelClosed()
         if takesFrames { beginClosing(.abnormal) }
         state = .closed

@@ -44,6 +44,9 @@ protocol SocketService: AnyObject {
     /// - Parameter done: The socket leaves its groups when it is called.
     func closed(_ socket: Socket, _ code: CloseCode, reason: String, done: @escaping () -> Void)
 
+    /// Whether code of the socket's runs or is about to.
+    func isBusy(_ socket: Socket) -> Bool
+
     /// Whatever still runs for a closed socket has run too long.
     func cancel(_ socket: Socket)
 }
@@ -54,6 +57,8 @@ extension SocketService {
     func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool { false }
 
     func closed(_ socket: Socket, _ code: CloseCode, reason: String, done: @escaping () -> Void) { done() }
+
+    func isBusy(_ socket: Socket) -> Bool { false }
 
     func cancel(_ socket: Socket) {}
 }
