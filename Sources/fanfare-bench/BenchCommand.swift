@@ -5,11 +5,11 @@ import ArgumentParser
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fanfare-bench",
-        abstract: "Measures a running Fanfare: deliveries, CPU per delivery, nothing lost.",
+        abstract: "Measures a running Fanfare: deliveries, latency, CPU and memory, nothing lost.",
         discussion: """
             Times on shared machines move; compare ratios within one run, and CPU time per delivery. The generator's \
             own CPU time is printed beside the servers': it must not be the bottleneck.
             """,
-        subcommands: [WebSocketCommand.self, BrokerCommand.self]
+        subcommands: [WebSocketCommand.self, StalledCommand.self, IdleCommand.self, BrokerCommand.self]
     )
 }

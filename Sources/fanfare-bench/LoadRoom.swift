@@ -1,29 +1,19 @@
-import NIOCore
-
 /// One room of the load in a closed loop: `window` messages under way, the next one sent when one has reached all.
-final class LoadRoom {
-    let name: String
-    private let memberCount: Int
+final class LoadRoom: LoadSocketOwner {
     private let window: Int
     private let payloadBytes: Int
     private let load: WebSocketLoad
-    private var publisher: LoadSocket?
-    private var arrivals: UInt64 = 0
+    private(set) var sockets: [LoadSocket] = []
+    private var arrivals = 0
     private(set) var sent: UInt64 = 0
     private(set) var delivered: UInt64 = 0
     private(set) var outOfOrder: UInt64 = 0
 
     init(name: String, memberCount: Int, window: Int, payloadBytes: Int, load: WebSocketLoad) {
-        self.name = name
-        self.memberCount = memberCount
         self.window = window
         self.payloadBytes = payloadBytes
         self.load = load
-    }
-
-    func opened(_ socket: LoadSocket) {
-        if publisher == nil { publisher = socket }
-        load.opened()
+        sockets = (0..<memberCount).map { _ in LoadSocket(path: "/ws/chat/\(name)/", owner: self) }
     }
 
     func start() {
@@ -33,25 +23,23 @@ final class LoadRoom {
     private func sendNext() {
         guard load.isRunning else { return }
         sent += 1
-        let digits = String(sent)
-        let number = String(repeating: "0", count: 16 - digits.count) + digits
-        publisher?.send(number + String(repeating: "x", count: max(0, payloadBytes - 16)))
+        sockets[0].send(sent, payloadBytes: payloadBytes)
     }
 
-    func arrived(inOrder: Bool) {
+    func arrived(_ number: UInt64, inOrder: Bool) {
         delivered += 1
         arrivals += 1
         if !inOrder { outOfOrder += 1 }
-        guard arrivals == UInt64(memberCount) else { return load.progressed() }
+        guard arrivals == sockets.count else { return load.progressed() }
         arrivals = 0
         sendNext()
         load.progressed()
     }
 
-    func lost(_ reason: String) {
-        load.fail(reason)
+    func closed(_ socket: LoadSocket) {
+        load.stopWaiting()
     }
 
     /// Whether all that was sent has come to all.
-    var isComplete: Bool { delivered == sent * UInt64(memberCount) }
+    var isComplete: Bool { delivered == sent * UInt64(sockets.count) }
 }

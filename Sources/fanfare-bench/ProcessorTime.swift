@@ -1,21 +1,24 @@
 import Foundation
 
-/// CPU time processes have used, from `/proc/PID/task/*/schedstat`: nanoseconds on a CPU, all threads.
+/// CPU time processes have used, from their CPU clocks: nanoseconds, all threads, those that have ended too.
 enum ProcessorTime {
-    static func nanoseconds(of processes: [Int32]) -> UInt64 {
-        processes.reduce(0) { $0 + nanoseconds(of: $1) }
+    /// - Throws: ``LoadFailure`` for a process that does not run.
+    static func nanoseconds(of processes: [Int32]) throws -> UInt64 {
+        try processes.reduce(0) { $0 + (try nanoseconds(of: $1)) }
     }
 
-    static func nanoseconds(of process: Int32) -> UInt64 {
-        let tasks = "/proc/\(process)/task"
-        let names = (try? FileManager.default.contentsOfDirectory(atPath: tasks)) ?? []
-        return names.reduce(0) { sum, name in
-            let text = (try? String(contentsOfFile: "\(tasks)/\(name)/schedstat", encoding: .utf8)) ?? ""
-            return sum + (text.split(separator: " ").first.flatMap { UInt64($0) } ?? 0)
+    private static func nanoseconds(of process: Int32) throws -> UInt64 {
+        var clock = clockid_t()
+        var time = timespec()
+        guard clock_getcpuclockid(process, &clock) == 0, clock_gettime(clock, &time) == 0 else {
+            throw LoadFailure("there is no process \(process) to charge CPU time to")
         }
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
     }
 
-    static var ofThisProcess: UInt64 { nanoseconds(of: ProcessInfo.processInfo.processIdentifier) }
+    static func ofThisProcess() throws -> UInt64 {
+        try nanoseconds(of: ProcessInfo.processInfo.processIdentifier)
+    }
 }
 
 /// What a measured stretch of time cost.
@@ -31,7 +34,7 @@ struct Measurement {
         start: () async throws -> Void,
         finish: () async throws -> Void
     ) async throws -> Measurement {
-        let (server, own) = (ProcessorTime.nanoseconds(of: servers), ProcessorTime.ofThisProcess)
+        let (server, own) = (try ProcessorTime.nanoseconds(of: servers), try ProcessorTime.ofThisProcess())
         let begin = ContinuousClock.now
         try await start()
         try await Task.sleep(for: .seconds(seconds))
@@ -39,8 +42,8 @@ struct Measurement {
         let elapsed = ContinuousClock.now - begin
         return Measurement(
             seconds: elapsed / .seconds(1),
-            serverNanoseconds: servers.isEmpty ? nil : ProcessorTime.nanoseconds(of: servers) - server,
-            generatorNanoseconds: ProcessorTime.ofThisProcess - own
+            serverNanoseconds: servers.isEmpty ? nil : try ProcessorTime.nanoseconds(of: servers) - server,
+            generatorNanoseconds: try ProcessorTime.ofThisProcess() - own
         )
     }
 }
@@ -72,12 +75,7 @@ struct Report: Encodable {
     var isWhole: Bool { expected == delivered && outOfOrder == 0 }
 
     func show(asJSON: Bool) throws {
-        if asJSON {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys]
-            print(String(decoding: try encoder.encode(self), as: UTF8.self))
-            return
-        }
+        if asJSON { return try printJSON(self) }
         print("messages sent        \(sent)")
         print("deliveries           \(delivered) of \(expected) expected, \(outOfOrder) out of order")
         print("deliveries per s     \(Int(deliveriesPerSecond)) in \(String(format: "%.2f", seconds)) s")

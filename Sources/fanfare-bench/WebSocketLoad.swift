@@ -52,21 +52,17 @@ struct WebSocketCommand: AsyncParsableCommand {
 
 /// The sockets and rooms of one run, on one loop.
 final class WebSocketLoad {
-    struct Failure: Error, CustomStringConvertible {
-        let description: String
-    }
-
     private(set) var isRunning = false
     private let command: WebSocketCommand
     private let loop: any EventLoop
+    private let opener: SocketOpener
     private var rooms: [LoadRoom] = []
-    private var openCount = 0
-    private var allOpen: EventLoopPromise<Void>?
     private var allDone: EventLoopPromise<Void>?
 
     init(_ command: WebSocketCommand, loop: any EventLoop) {
         self.command = command
         self.loop = loop
+        opener = SocketOpener(loop: loop, host: command.host, port: command.port)
     }
 
     var totals: (sent: UInt64, delivered: UInt64, outOfOrder: UInt64) {
@@ -75,45 +71,16 @@ final class WebSocketLoad {
 
     /// Opens every socket; completes when the last has been accepted.
     func connect() -> EventLoopFuture<Void> {
-        let promise = loop.makePromise(of: Void.self)
-        allOpen = promise
-        let members = command.sockets / command.rooms
-        for number in 0..<command.rooms {
-            let room = LoadRoom(
+        rooms = (0..<command.rooms).map { number in
+            LoadRoom(
                 name: "bench-\(number)",
-                memberCount: members,
+                memberCount: command.sockets / command.rooms,
                 window: command.window,
                 payloadBytes: command.payload,
                 load: self
             )
-            rooms.append(room)
-            for _ in 0..<members { open(in: room) }
         }
-        return promise.futureResult
-    }
-
-    private func open(in room: LoadRoom) {
-        let socket = NIOLoopBound(
-            LoadSocket(room: room, host: "\(command.host):\(command.port)"),
-            eventLoop: loop
-        )
-        ClientBootstrap(group: loop)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(socket.value)
-                }
-            }
-            .connect(host: command.host, port: command.port)
-            .assumeIsolated().whenFailure { self.fail("cannot connect: \($0)") }
-    }
-
-    func opened() {
-        openCount += 1
-        guard openCount == command.sockets else { return }
-        // The memberships of the last sockets are on their way to the broker; they count when acknowledged.
-        let promise = allOpen
-        allOpen = nil
-        loop.assumeIsolated().scheduleTask(in: .milliseconds(500)) { promise?.succeed() }
+        return opener.open(rooms.flatMap(\.sockets))
     }
 
     func start() {
@@ -126,23 +93,18 @@ final class WebSocketLoad {
         isRunning = false
         let promise = loop.makePromise(of: Void.self)
         allDone = promise
-        loop.assumeIsolated().scheduleTask(in: .seconds(10)) { self.done() }
+        loop.assumeIsolated().scheduleTask(in: .seconds(10)) { self.stopWaiting() }
         progressed()
         return promise.futureResult
     }
 
     func progressed() {
-        if allDone != nil, rooms.allSatisfy(\.isComplete) { done() }
+        if allDone != nil, rooms.allSatisfy(\.isComplete) { stopWaiting() }
     }
 
-    private func done() {
+    /// What is missing will not come: the report shows it.
+    func stopWaiting() {
         allDone?.succeed()
         allDone = nil
-    }
-
-    func fail(_ reason: String) {
-        allOpen?.fail(Failure(description: reason))
-        allOpen = nil
-        done()
     }
 }

@@ -163,10 +163,7 @@ package final class WorkerServer: Sendable {
             .serverChannelOption(.backlog, value: limits.backlog)
             .serverChannelOption(.autoRead, value: false)
             .childChannelOption(.maxMessagesPerRead, value: 16)
-            .childChannelOption(
-                .recvAllocator,
-                value: FixedSizeRecvByteBufferAllocator(capacity: limits.receiveBytes)
-            )
+            .childChannelOption(.recvAllocator, value: receiveAllocator(limits))
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     guard let worker = worker.value, worker.admitsStranger() else { throw ChannelError.eof }
@@ -201,6 +198,14 @@ package final class WorkerServer: Sendable {
             )
         }
     }
+
+    /// NIO keeps the buffer of a connection's last read, so that an idle socket costs what it starts with.
+    private static func receiveAllocator(_ limits: WorkerLimits) -> AdaptiveRecvByteBufferAllocator {
+        let least = min(limits.receiveBytes, receiveBytesAtFirst)
+        return AdaptiveRecvByteBufferAllocator(minimum: least, initial: least, maximum: limits.receiveBytes)
+    }
+
+    private static let receiveBytesAtFirst = 512
 
     private static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()

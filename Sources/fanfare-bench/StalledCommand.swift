@@ -1,0 +1,176 @@
+import ArgumentParser
+import Foundation
+import NIOCore
+import NIOPosix
+
+/// `fanfare-bench stalled`: what members that do not read cost the others.
+struct StalledCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "stalled",
+        abstract: "One chat room at a fixed rate, with and without members that read nothing.",
+        discussion: """
+            Runs without and with stalled members take turns against the same worker; each opens all its sockets anew. \
+            Each begins with a few large messages, which fill what the kernel keeps for those that do not read. Latency \
+            is from the publishing of a message to its receipt, for every delivery to a member that reads. The ratio \
+            is that of the medians of all runs. Exits with 1 when a reader missed a message or was closed.
+            """
+    )
+
+    @Option(help: "Host of the worker.") var host = "127.0.0.1"
+    @Option(help: "Port of the worker.") var port = 8_000
+    @Option(help: "Sockets in all.") var sockets = 10_000
+    @Option(help: "Percent of them that read nothing after the handshake.") var stalled = 1.0
+    @Option(help: "Messages per second to the room; each goes to every socket.") var rate = 5.0
+    @Option(help: "Bytes of text in a message.") var payload = 115
+    @Option(help: "Seconds at this rate before the measurement.") var warmUp = 1.0
+    @Option(help: "Seconds to measure in each run.") var seconds = 15.0
+    @Option(help: "Runs without and with stalled sockets.") var pairs = 5
+    @Option(help: "HOST:PORT of the worker's operations port, for the close codes it counted.") var ops: String?
+    @Flag(help: "Print JSON.") var json = false
+
+    private var stalledCount: Int { Int((Double(sockets) * stalled / 100).rounded()) }
+
+    func validate() throws {
+        guard sockets > 1, stalled > 0, stalled < 100, stalledCount > 0, stalledCount < sockets else {
+            throw ValidationError("--sockets and --stalled must leave at least one stalled socket and one reader")
+        }
+        guard rate > 0, pairs > 0, seconds > 0, warmUp >= 0 else {
+            throw ValidationError("--rate, --pairs and --seconds must be more than 0, --warm-up not less")
+        }
+        guard (16...60_000).contains(payload) else { throw ValidationError("--payload takes 16 to 60000 bytes") }
+    }
+
+    func run() async throws {
+        var comparison = PacedComparison()
+        for pair in 0..<pairs {
+            // Whoever comes second finds the machine as the first has left it; both come second equally often.
+            for stalls in pair % 2 == 0 ? [false, true] : [true, false] {
+                let result = try await measure(stalls ? stalledCount : 0)
+                comparison.results.append(result)
+                if !json { FileHandle.standardOutput.write(Data((result.line + "\n").utf8)) }
+            }
+        }
+        try comparison.show(asJSON: json)
+        if !comparison.isWhole { throw ExitCode(1) }
+    }
+
+    private static let fillingMessages = 4
+
+    private func measure(_ stalledCount: Int) async throws -> PacedResult {
+        let plan = PacedLoad.Plan(
+            host: host,
+            port: port,
+            sockets: sockets,
+            stalled: stalledCount,
+            rate: rate,
+            payloadBytes: payload
+        )
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let load = try await loop.submit { NIOLoopBound(PacedLoad(plan, loop: loop), eventLoop: loop) }.get()
+        try await loop.flatSubmit { load.value.connect() }.get()
+        let before = try await closes()
+        for _ in 0..<Self.fillingMessages { try await loop.flatSubmit { load.value.fill() }.get() }
+        try await loop.submit { load.value.start() }.get()
+        try await Task.sleep(for: .seconds(warmUp))
+        try await loop.submit { load.value.beginMeasuring() }.get()
+        try await Task.sleep(for: .seconds(seconds))
+        try await loop.flatSubmit { load.value.finish() }.get()
+        let counted = try await closes()
+        var result = try await loop.submit { PacedResult(load.value, stalled: stalledCount) }.get()
+        if stalledCount > 0 {
+            try await loop.submit { load.value.release() }.get()
+            try await Task.sleep(for: .seconds(1))
+            result.stalledEndings = try await loop.submit { load.value.stalledEndings }.get()
+        }
+        if let before, let counted { result.workerCloses = counted.merging(before) { $0 - $1 }.filter { $1 > 0 } }
+        try await loop.flatSubmit { load.value.close() }.get()
+        return result
+    }
+
+    /// The closes the worker has counted, by code.
+    private func closes() async throws -> [String: Int]? {
+        guard let ops else { return nil }
+        return try await WorkerFacts.read(from: ops).closes
+    }
+}
+
+/// What one run at a fixed rate gave.
+struct PacedResult: Encodable {
+    var stalled: Int
+    var sent: UInt64
+    var expected: UInt64
+    var delivered: UInt64
+    var outOfOrder: UInt64
+    var readersClosed: Int
+    /// Milliseconds.
+    var p50, p90, p99, p999: Double
+    /// What the stalled sockets found when they read at last; see ``PacedLoad/stalledEndings``.
+    var stalledEndings: [String: Int] = [:]
+    /// What the worker counted up to the end of the measurement.
+    var workerCloses: [String: Int]?
+
+    init(_ load: PacedLoad, stalled: Int) {
+        self.stalled = stalled
+        (sent, expected, delivered) = (load.sent, load.expected, load.delivered)
+        (outOfOrder, readersClosed) = (load.outOfOrder, load.readersClosed)
+        p50 = load.latencies.milliseconds(atShare: 0.5)
+        p90 = load.latencies.milliseconds(atShare: 0.9)
+        p99 = load.latencies.milliseconds(atShare: 0.99)
+        p999 = load.latencies.milliseconds(atShare: 0.999)
+    }
+
+    /// Whether every reader got every message once and in order.
+    var isWhole: Bool { delivered == expected && outOfOrder == 0 && readersClosed == 0 }
+
+    var line: String {
+        let times = String(format: "p50 %.1f  p90 %.1f  p99 %.1f  p99.9 %.1f ms", p50, p90, p99, p999)
+        var line = "\(stalled) stalled: \(times); \(delivered) of \(expected) delivered, \(outOfOrder) out of order"
+        if readersClosed > 0 { line += ", \(readersClosed) readers closed" }
+        if stalled > 0 { line += "; stalled: " + Self.text(stalledEndings) }
+        if let workerCloses, !workerCloses.isEmpty { line += "; worker closed: " + Self.text(workerCloses) }
+        return line
+    }
+
+    private static func text(_ counts: [String: Int]) -> String {
+        counts.sorted { $0.key < $1.key }.map { "\($0.value) x \($0.key)" }.joined(separator: ", ")
+    }
+}
+
+/// Runs without and with stalled sockets.
+struct PacedComparison: Encodable {
+    var results: [PacedResult] = []
+    var p50Ratio = 0.0
+    var p99Ratio = 0.0
+
+    var isWhole: Bool { results.allSatisfy(\.isWhole) }
+
+    private func median(_ value: (PacedResult) -> Double, stalls: Bool) -> Double {
+        results.filter { ($0.stalled > 0) == stalls }.map(value).median
+    }
+
+    mutating func show(asJSON: Bool) throws {
+        let (without, with) = (median(\.p99, stalls: false), median(\.p99, stalls: true))
+        p99Ratio = with / without
+        p50Ratio = median(\.p50, stalls: true) / median(\.p50, stalls: false)
+        if asJSON { return try printJSON(self) }
+        let medians = String(format: "%.1f and %.1f ms", without, with)
+        print("medians of p99 without and with stalled sockets: \(medians); ratio \(String(format: "%.3f", p99Ratio))")
+        print("ratio of the medians of p50: \(String(format: "%.3f", p50Ratio))")
+    }
+}
+
+extension [Double] {
+    /// The middle of the values; of an even number, the mean of the two in the middle; 0 of none.
+    var median: Double {
+        guard !isEmpty else { return 0 }
+        let sorted = sorted()
+        return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2
+    }
+}
+
+/// Prints a value as one line of JSON.
+func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    print(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
