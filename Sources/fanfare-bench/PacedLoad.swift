@@ -25,6 +25,10 @@ final class PacedLoad: LoadSocketOwner {
     /// The number of the first message that is measured.
     private var firstMeasured = UInt64.max
     private(set) var latencies = Latencies()
+    /// Deliveries of each message so far.
+    private var arrivals: [Int] = []
+    /// Of each measured message, the milliseconds until it had come to 99 of 100 readers.
+    private(set) var messageTimes: [Double] = []
     private(set) var delivered: UInt64 = 0
     private(set) var outOfOrder: UInt64 = 0
     private(set) var readersClosed = 0
@@ -91,6 +95,7 @@ final class PacedLoad: LoadSocketOwner {
 
     private func publish(payloadBytes: Int) {
         publishedAt.append(.now())
+        arrivals.append(0)
         sockets[0].send(sent, payloadBytes: payloadBytes)
     }
 
@@ -119,10 +124,15 @@ final class PacedLoad: LoadSocketOwner {
         guard !isReleased, number >= 1, number <= sent else { return }
         delivered += 1
         if !inOrder { outOfOrder += 1 }
-        if number >= firstMeasured {
-            latencies.record(nanoseconds: (NIODeadline.now() - publishedAt[Int(number) - 1]).nanoseconds)
-        }
+        if number >= firstMeasured { measure(Int(number) - 1) }
         if allDelivered != nil, delivered == expected { stopWaiting() }
+    }
+
+    private func measure(_ message: Int) {
+        let latency = (NIODeadline.now() - publishedAt[message]).nanoseconds
+        latencies.record(nanoseconds: latency)
+        arrivals[message] += 1
+        if arrivals[message] == (readers * 99 + 99) / 100 { messageTimes.append(Double(latency) / 1e6) }
     }
 
     func closed(_ socket: LoadSocket) {
