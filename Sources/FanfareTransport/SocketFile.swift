@@ -15,7 +15,10 @@ package struct SocketFile: Sendable {
     ///
     /// - Returns: A descriptor that listens, the caller's from now on, and its file.
     /// - Throws: ``ProgramFailure`` when the folder is missing, the path is something else, or a broker is alive there.
-    package static func listen(on path: String, backlog: CInt) throws(ProgramFailure) -> (descriptor: CInt, file: SocketFile) {
+    package static func listen(
+        on path: String,
+        backlog: CInt
+    ) throws(ProgramFailure) -> (descriptor: CInt, file: SocketFile) {
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "/"
         let lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard lock >= 0 else { throw unusable(path, "\(folder): \(systemReason()); make the folder first") }

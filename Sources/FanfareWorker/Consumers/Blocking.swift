@@ -19,7 +19,9 @@ public func blocking<Value: Sendable>(_ body: @escaping @Sendable () throws -> V
 public final class BlockingPool: Sendable {
     /// More calls wait than may.
     public struct Full: Error, Sendable, CustomStringConvertible {
+        /// The calls that wait.
         public let waiting: Int
+        /// What happened, for people.
         public var description: String { "\(waiting) blocking calls wait already; the threads do not keep up" }
     }
 

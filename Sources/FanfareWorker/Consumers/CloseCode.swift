@@ -1,5 +1,6 @@
 /// Why a WebSocket was closed: RFC 6455, section 7.4, and the registry it opened.
 public struct CloseCode: RawRepresentable, Hashable, Sendable, ExpressibleByIntegerLiteral {
+    /// The number on the wire.
     public let rawValue: UInt16
 
     /// The job is done.
@@ -33,6 +34,7 @@ public struct CloseCode: RawRepresentable, Hashable, Sendable, ExpressibleByInte
     /// The peer said nothing for too long. Connect again when there is something to say.
     public static let timeout: CloseCode = 3_008
 
+    /// Any number; see ``isAllowedOnWire``.
     public init(rawValue: UInt16) {
         self.rawValue = rawValue
     }

@@ -39,6 +39,7 @@ public protocol Consumer: Sendable {
     /// Returning accepts it. ``WebSocket/accept(subprotocol:headers:)`` accepts it earlier or with a subprotocol and
     /// headers. What is sent before leaves right after the acceptance.
     ///
+    /// - Parameter socket: The connection: who asks, what the address names, the way to it.
     /// - Throws: ``Denial`` to refuse with a status and a body. Every other error is answered 500.
     func connect(_ socket: WebSocket) async throws
 
@@ -53,6 +54,7 @@ public protocol Consumer: Sendable {
     /// - Parameters:
     ///   - code: That of the close frame that came or went first; `abnormal` when the connection broke.
     ///   - reason: The client's, when it closed.
+    ///   - socket: The connection that was.
     func disconnect(_ code: CloseCode, reason: String, from socket: WebSocket) async throws
 }
 

@@ -25,6 +25,7 @@ public struct Handlers<C: Consumer>: Sendable {
     /// Turns messages of a type into one frame, made once and sent to every connection they are for.
     ///
     /// - Parameters:
+    ///   - type: The `type` of the messages.
     ///   - message: What the message is decoded as; its `type` is one of the keys.
     ///   - render: Runs on the worker's event loop: quick, without side effects. `nil` sends nothing.
     public mutating func broadcast<Message: Decodable & SendableMetatype>(
@@ -38,6 +39,7 @@ public struct Handlers<C: Consumer>: Sendable {
     /// Runs code for each connection a message of a type is for, in order with its other events.
     ///
     /// - Parameters:
+    ///   - type: The `type` of the messages.
     ///   - message: What the message is decoded as, once for all connections.
     ///   - handle: With the connection's consumer; on Swift's own threads.
     public mutating func on<Message: Decodable & Sendable>(

@@ -15,7 +15,9 @@ public protocol JSONConsumer: Consumer {
 
     /// Text of the client that is no JSON, or not an ``Incoming``.
     ///
-    /// - Parameter error: Says what is wrong and where.
+    /// - Parameters:
+    ///   - error: Says what is wrong and where.
+    ///   - socket: The client's connection.
     func receiveInvalid(_ error: any Error, from socket: WebSocket) async throws
 }
 

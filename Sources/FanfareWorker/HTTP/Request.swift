@@ -27,8 +27,12 @@ public struct Request: Sendable {
     public let isWebSocket: Bool
 
     /// - Parameters:
+    ///   - method: `GET` for a WebSocket.
     ///   - target: Path and query as in the request line.
+    ///   - headers: In order.
+    ///   - host: What the `Host` header says.
     ///   - peer: `address:port` of the connection.
+    ///   - isWebSocket: Whether it is the handshake of one.
     public init(
         _ method: HTTPRequest.Method,
         _ target: String,

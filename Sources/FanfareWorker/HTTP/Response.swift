@@ -3,11 +3,17 @@ public import HTTPTypes
 
 /// A whole HTTP answer. Every one ends its connection: this port serves WebSockets and the few pages around them.
 public struct Response: Sendable {
+    /// The status; 101 is made by the end of a WebSocket's route only.
     public var status: HTTPResponse.Status
+    /// Header fields; a few more are added when it is sent.
     public var headers: HTTPFields
+    /// All of the body.
     public var body: [UInt8]
 
-    /// - Parameter headers: `content-length`, `connection` and `x-content-type-options` are added when it is sent.
+    /// - Parameters:
+    ///   - status: Not 101.
+    ///   - headers: `content-length`, `connection` and `x-content-type-options` are added when it is sent.
+    ///   - body: All of it.
     public init(_ status: HTTPResponse.Status, headers: HTTPFields = [:], body: [UInt8] = []) {
         self.status = status
         self.headers = headers
@@ -72,11 +78,14 @@ public struct Response: Sendable {
 
 /// Refuses a connection or a request with an answer; thrown from `connect`, a consumer's maker, or middleware.
 public struct Denial: Error, Sendable {
+    /// The answer.
     public var response: Response
     /// What it is counted as: lower case, few different ones in a program, such as `no_such_room`.
     public var reason: String
 
-    /// - Parameter reason: What it is counted as.
+    /// - Parameters:
+    ///   - response: The answer.
+    ///   - reason: What it is counted as.
     public init(_ response: Response, reason: String = "denied") {
         self.response = response
         self.reason = reason

@@ -22,6 +22,7 @@ public struct RequestRate: Middleware {
         buckets = Buckets(RateTable(limit, keysMaximum: addressesMaximum))
     }
 
+    /// Passes on what is within the limit.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         let answer = buckets.table.withLock {
             $0.take(address: request.address, nowNanoseconds: MonotonicClock.nanoseconds)
@@ -74,6 +75,7 @@ public struct ConnectionLimit: Middleware {
         self.most = most
     }
 
+    /// Passes on pages, and WebSockets there is a place for.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         guard request.isWebSocket else { return try await next(request, context) }
         let address = IPAddress(node: request.address)?.clientNetwork ?? IPAddress(bits: 0)

@@ -11,10 +11,12 @@ import HTTPTypes
 public struct AllowedOrigins: Middleware {
     private let policy: OriginPolicy
 
+    /// - Parameter policy: For all WebSockets of the router.
     public init(_ policy: OriginPolicy) {
         self.policy = policy
     }
 
+    /// Passes everything on; the policy is applied where the WebSocket would be made.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         var context = context
         context.origins = policy
@@ -33,6 +35,7 @@ public struct ProxyHeaders: Middleware {
         self.proxies = proxies
     }
 
+    /// Passes everything on, with what trusted proxies say about the client.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         guard proxies.trusts(request.peer) else { return try await next(request, context) }
         let client = proxies.client(

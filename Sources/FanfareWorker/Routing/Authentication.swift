@@ -54,6 +54,7 @@ public struct TokenAuthentication: Middleware {
     private let isRequired: Bool
 
     /// - Parameters:
+    ///   - verifier: ``JWTVerifier`` or ``TokenSigner``.
     ///   - sources: Looked at in this order; the first that has a token decides.
     ///   - isRequired: Whether requests without any token are refused, too.
     public init(_ verifier: any TokenVerifier, from sources: [TokenSource], isRequired: Bool = true) {
@@ -62,6 +63,7 @@ public struct TokenAuthentication: Middleware {
         self.isRequired = isRequired
     }
 
+    /// Passes on who has a valid token, or none where none is needed.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         guard let token = sources.lazy.compactMap({ $0.token(of: request) }).first else {
             guard isRequired else { return try await next(request, context) }
@@ -108,6 +110,7 @@ public struct CookieAuthentication: Middleware {
         self.identify = identify
     }
 
+    /// Passes on whom `identify` knows, or everybody where nobody need be known.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         var context = context
         if let value = request.cookie(name) { context.identity = try await identify(value, request) }

@@ -31,6 +31,7 @@ public struct MiddlewareClosure: Middleware {
         self.body = body
     }
 
+    /// Calls the closure.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         try await body(request, context, next)
     }

@@ -32,10 +32,11 @@ public struct PathPattern: Sendable, Hashable, ExpressibleByStringLiteral, Custo
 
     /// Why a text is no pattern.
     public struct Failure: Error, Sendable, CustomStringConvertible {
+        /// What is wrong, for people.
         public let description: String
     }
 
-    /// As written.
+    /// As it was written.
     public let description: String
     private(set) var segments: [Segment] = []
 
@@ -204,9 +205,11 @@ public struct Captures: Sendable, Equatable {
 
     /// A name that the route's pattern does not have, or asked for as a type it is not.
     public struct Missing: Error, Sendable, CustomStringConvertible {
+        /// What is wrong, for people.
         public let description: String
     }
 
+    /// Whether both have the same names and values in the same order.
     public static func == (left: Captures, right: Captures) -> Bool {
         left.values.elementsEqual(right.values) { $0 == $1 }
     }

@@ -73,6 +73,7 @@ public struct Router: Sendable {
     /// Serves WebSockets at an address, each by a consumer of its own.
     ///
     /// - Parameters:
+    ///   - pattern: The address.
     ///   - name: What listings call these consumers; the type's name when left out.
     ///   - make: Makes the consumer of one connection before it is accepted; may throw ``Denial``.
     public mutating func webSocket<C: Consumer>(
@@ -115,7 +116,9 @@ public struct Router: Sendable {
         var segments: [String] = []
         for part in request.path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
             guard let segment = PercentEncoding.decode(part) else {
-                return .refused(Denial(.badRequest, "The address is not valid percent-encoding.", reason: "bad_request"))
+                return .refused(
+                    Denial(.badRequest, "The address is not valid percent-encoding.", reason: "bad_request")
+                )
             }
             segments.append(segment)
         }

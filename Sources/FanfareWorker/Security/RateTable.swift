@@ -44,7 +44,7 @@ public struct RateTable<Key: Hashable & Sendable>: Sendable {
     /// - Parameters:
     ///   - key: Whose bucket. For the address of a client use ``take(address:tokens:nowNanoseconds:)``.
     ///   - tokens: What it costs, at least 0.
-    ///   - nowNanoseconds: Monotonic time from any start.
+    ///   - now: Monotonic time from any start.
     public mutating func take(_ key: Key, tokens: Int = 1, nowNanoseconds now: UInt64) -> RateLimit.Answer {
         for _ in 0..<Self.sweep { forgetIfFull(now: now) }
         if let place = places[key] {

@@ -42,6 +42,7 @@ public struct Worker: Service {
 
     /// - Parameters:
     ///   - router: What is served.
+    ///   - configuration: Where it listens, which broker it is for, its bounds.
     ///   - logger: Where the worker and its handlers write.
     public init(
         _ router: Router,

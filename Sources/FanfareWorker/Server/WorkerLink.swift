@@ -6,9 +6,10 @@ import Logging
 
 /// How requests leave the worker: the two doors of a `LayerSession`, or a script's in tests.
 struct LayerPort {
+    typealias Answered = (Result<MessageValue, Failure>) -> Void
+
     let post: (FanfareModel.Request) -> Bool
-    let call:
-        (_ make: @escaping (RequestID) -> FanfareModel.Request, _ then: @escaping (Result<MessageValue, Failure>) -> Void) -> Void
+    let call: (_ make: @escaping (RequestID) -> FanfareModel.Request, _ then: @escaping Answered) -> Void
 }
 
 /// The worker's side of its session with the broker: declares channels and memberships, many to a frame, declares
