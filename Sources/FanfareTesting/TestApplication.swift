@@ -53,7 +53,7 @@ public final class TestApplication: Sendable {
         _ router: Router,
         workers: Int = 1,
         configuration: Worker.Configuration = Worker.Configuration(),
-        timeout: Duration = .seconds(5),
+        timeout: Duration = .seconds(30),
         logger: Logger = Logger(label: "fanfare.testing") { _ in SwiftLogNoOpLogHandler() }
     ) async throws {
         precondition(workers >= 1, "a test application has at least one worker, not \(workers)")

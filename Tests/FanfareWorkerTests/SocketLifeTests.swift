@@ -96,6 +96,9 @@ import Testing
         #expect(try past.frames().compactMap(\.closeCode) == [3_000])
         tick()
         #expect(soon.socket.takesFrames)
+        // The tick the socket was opened in had begun before: only after one more have three seconds passed for sure.
+        tick()
+        #expect(soon.socket.takesFrames)
         tick()
         #expect(try soon.frames().compactMap(\.closeCode) == [3_000])
         for _ in 0..<90_000 { tick() }

@@ -221,8 +221,6 @@ package final class WorkerLoop {
     /// A socket's consumer has nothing to do any more: its groups are left.
     private func ended(_ socket: Socket) {
         guard ending.removeValue(forKey: socket.number) != nil else { return }
-        // What serves it holds it in turn.
-        socket.attachment = nil
         link.close(socket)
         checkEmpty()
     }
@@ -235,7 +233,6 @@ package final class WorkerLoop {
     /// A socket's connection is closed.
     func gone(_ socket: Socket) {
         leaving[socket.number] = nil
-        if ending[socket.number] == nil { socket.attachment = nil }
         checkEmpty()
     }
 
