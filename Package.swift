@@ -17,6 +17,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
@@ -65,7 +66,7 @@ let package = Package(
             name: "FanfareWorker",
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "CZlib", .nio, .nioPosix,
-                .nioHTTP1, .nioWebSocket, .httpTypes, .lifecycle, .signals, .logging, .jwt, .crypto,
+                .nioHTTP1, .nioWebSocket, .nioSSL, .httpTypes, .lifecycle, .signals, .logging, .jwt, .crypto,
             ],
             resources: [.embedInCode("Pages")]
         ),
@@ -173,6 +174,7 @@ extension Target.Dependency {
     static var nioPosix: Self { .product(name: "NIOPosix", package: "swift-nio") }
     static var nioHTTP1: Self { .product(name: "NIOHTTP1", package: "swift-nio") }
     static var nioWebSocket: Self { .product(name: "NIOWebSocket", package: "swift-nio") }
+    static var nioSSL: Self { .product(name: "NIOSSL", package: "swift-nio-ssl") }
     static var nioEmbedded: Self { .product(name: "NIOEmbedded", package: "swift-nio") }
     static var collections: Self { .product(name: "DequeModule", package: "swift-collections") }
     static var arguments: Self { .product(name: "ArgumentParser", package: "swift-argument-parser") }

@@ -3,7 +3,7 @@ import Glibc
 
 /// Facts about this process: its id, and where its environment says the broker is.
 package enum ProcessFacts {
-    static var identifier: Int32 { getpid() }
+    package static var identifier: Int32 { getpid() }
 
     /// The endpoints as given, or the standard one.
     package static func endpoints(_ texts: [String]) throws(ProgramFailure) -> [Endpoint] {

@@ -32,6 +32,12 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp(WorkerValues.help("listen"), valueName: "host:port"))
     var listen: String?
 
+    @Option(help: ArgumentHelp(WorkerValues.help("tls_certificate_file"), valueName: "file"))
+    var tlsCertificate: String?
+
+    @Option(help: ArgumentHelp(WorkerValues.help("tls_key_file"), valueName: "file"))
+    var tlsKey: String?
+
     @Option(help: ArgumentHelp(WorkerValues.help("ops"), valueName: "host:port"))
     var ops: String?
 
@@ -111,6 +117,8 @@ struct WorkerCommand: AsyncParsableCommand {
         try settings.set("name", to: name.map { [$0] } ?? [], from: "--name")
         try settings.set("log_format", to: logFormat.map { [$0] } ?? [], from: "--log-format")
         try settings.set("log_level", to: logLevel.map { [$0] } ?? [], from: "--log-level")
+        try settings.set("tls_certificate_file", to: tlsCertificate.map { [$0] } ?? [], from: "--tls-certificate")
+        try settings.set("tls_key_file", to: tlsKey.map { [$0] } ?? [], from: "--tls-key")
         try settings.set("origins", to: origin, from: "--origin")
         try settings.set("echo", to: echo ? ["true"] : [], from: "--echo")
         try settings.set("chat", to: chat.map { [String($0)] } ?? [], from: chat == true ? "--chat" : "--no-chat")

@@ -17,6 +17,8 @@ struct WorkerValues: Sendable {
     var hasEcho = false
     var origins: [String] = []
     var originMissing: String?
+    var tlsCertificateFile: String?
+    var tlsKeyFile: String?
     var trustedProxies: [String] = []
     var rootPath: String?
     var serverName: String?
@@ -49,7 +51,22 @@ struct WorkerValues: Sendable {
                 \.listen,
                 example: "127.0.0.1:8000",
                 flag: "--listen",
-                "HOST:PORT for browsers, which several workers may share, or unix:/path for a proxy on this machine."
+                "HOST:PORT for browsers, which several workers may share, unix:/path for a proxy on this machine, or fd:N "
+                    + "for a bound socket that this process was given."
+            ),
+            .text(
+                "tls_certificate_file",
+                \.tlsCertificateFile,
+                example: "/etc/fanfare/fullchain.pem",
+                flag: "--tls-certificate",
+                "Certificate with its chain in PEM: browsers are served TLS 1.2 and 1.3 then. Read at the start."
+            ),
+            .text(
+                "tls_key_file",
+                \.tlsKeyFile,
+                example: "/etc/fanfare/key.pem",
+                flag: "--tls-key",
+                "The certificate's private key in PEM."
             ),
             .text(
                 "ops",
@@ -143,8 +160,14 @@ struct WorkerPlan: Sendable {
             )
         }
         try Self.checkServerName(settings)
+        server.tls = try Self.tls(settings)
         let listen = values.listen ?? ""
-        if listen.hasPrefix("unix:") {
+        if listen.hasPrefix("fd:") {
+            guard let descriptor = CInt(listen.dropFirst(3)), descriptor >= 0 else {
+                throw settings.failure("listen", "listen \"\(listen)\" must name a descriptor, such as fd:3")
+            }
+            server.listenDescriptor = descriptor
+        } else if listen.hasPrefix("unix:") {
             server.listenPath = try settings.locating("listen") { () throws(ProgramFailure) in
                 guard case .unix(let path) = try Endpoint(listen) else { return nil }
                 return path
@@ -166,6 +189,18 @@ struct WorkerPlan: Sendable {
         }
     }
 
+    private static func tls(_ settings: Settings<WorkerValues>) throws(ProgramFailure) -> WorkerServer.TLSFiles? {
+        switch (settings.values.tlsCertificateFile, settings.values.tlsKeyFile) {
+        case (nil, nil): return nil
+        case (let certificate?, let key?): return .init(certificateFile: certificate, keyFile: key)
+        default:
+            throw settings.failure(
+                settings.values.tlsKeyFile == nil ? "tls_certificate_file" : "tls_key_file",
+                "TLS needs both tls_certificate_file and tls_key_file"
+            )
+        }
+    }
+
     private static func checkServerName(_ settings: Settings<WorkerValues>) throws(ProgramFailure) {
         guard let name = settings.values.serverName else { return }
         guard (1...128).contains(name.utf8.count), name.utf8.allSatisfy({ (0x21...0x7e).contains($0) || $0 == 0x20 })
@@ -176,12 +211,14 @@ struct WorkerPlan: Sendable {
     ///
     /// - Parameter port: As bound.
     func address(port: Int) -> String {
-        server.listenPath.map { "unix:\($0)" } ?? Self.url(server.listenHost, port)
+        if let path = server.listenPath { return "unix:\(path)" }
+        let scheme = server.tls == nil ? "http" : "https"
+        return Self.url(server.listenHost, port, scheme: scheme)
     }
 
     /// `host` and `port` as part of a URL.
-    static func url(_ host: String, _ port: Int) -> String {
-        host.contains(":") ? "http://[\(host)]:\(port)" : "http://\(host):\(port)"
+    static func url(_ host: String, _ port: Int, scheme: String = "http") -> String {
+        host.contains(":") ? "\(scheme)://[\(host)]:\(port)" : "\(scheme)://\(host):\(port)"
     }
 
     /// What `--check-config` says about a valid configuration.

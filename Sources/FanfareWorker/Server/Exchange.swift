@@ -41,6 +41,8 @@ package final class Exchange {
 
     /// Sends a request on its way.
     package func begin(_ request: Request) {
+        var request = request
+        if worker.isEncrypted { request.scheme = "https" }
         switch worker.router.find(request) {
         case .refused(let denial): refuse(denial)
         case .http(let handler, let captures, let middleware):

@@ -32,6 +32,9 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         worker.strangerLeft(self)
     }
 
+    /// Whether the connection is TLS.
+    var isEncrypted: Bool { worker.isEncrypted }
+
     // MARK: Handshakes
 
     /// Sends the request of a handshake on its way.

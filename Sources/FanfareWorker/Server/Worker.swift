@@ -18,11 +18,13 @@ public struct Worker: Service {
     /// How a worker reaches its broker and where it listens.
     public struct Configuration: Sendable {
         /// A name people recognise in `fanfare workers`.
-        public var name = "worker"
+        public var name = "worker-\(ProcessFacts.identifier)"
         /// Brokers as `unix:/path` or `tcp://host:port`, tried in order. Empty: `$FANFARE_BROKER`, else the standard place.
         public var brokers: [String] = []
         /// `HOST:PORT`. Several workers may share one.
         public var listen = "127.0.0.1:8000"
+        /// Certificate with its chain and its key, both files in PEM, for TLS from here to the client.
+        public var tlsFiles: (certificate: String, key: String)?
         /// Which pages may open WebSockets where no ``AllowedOrigins`` says otherwise.
         public var origins = OriginPolicy.sameOrigin
         /// The bounds of connections.
@@ -75,9 +77,11 @@ public struct Worker: Service {
     }
 
     /// ``run()`` until SIGTERM or SIGINT.
-    public func serve() async throws {
+    ///
+    /// - Parameter others: Run and stopped together with it, such as a ``BackgroundWorker``.
+    public func serve(with others: [any Service] = []) async throws {
         let group = ServiceGroup(
-            services: [self],
+            services: others + [self],
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: logger
         )
@@ -87,10 +91,12 @@ public struct Worker: Service {
     private func plan() throws -> WorkerServer.Configuration {
         var plan = WorkerServer.Configuration()
         plan.name = configuration.name
+        plan.version = Version.current
         plan.brokers = try ProcessFacts.endpoints(configuration.brokers)
         (plan.listenHost, plan.listenPort) = try Endpoint.hostAndPort(configuration.listen, portDefault: nil)
         plan.workerLimits = configuration.limits
         plan.origins = configuration.origins
+        plan.tls = configuration.tlsFiles.map { .init(certificateFile: $0.certificate, keyFile: $0.key) }
         return plan
     }
 }

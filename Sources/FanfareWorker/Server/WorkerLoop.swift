@@ -24,6 +24,8 @@ package final class WorkerLoop {
     /// Which pages may open sockets where no router says otherwise.
     let origins: OriginPolicy
     let fanOut: FanOut
+    /// Whether connections are TLS from here to the client.
+    let isEncrypted: Bool
     private let names: Limits
     /// One for all sockets: none keeps a context.
     private(set) lazy var inflater = Inflater()
@@ -86,6 +88,7 @@ package final class WorkerLoop {
         self.router = router
         origins = configuration.origins
         names = configuration.limits
+        isEncrypted = configuration.tls != nil
         channelPrefix = "ws.\(node)!"
         fanOut = FanOut(mergedBytes: limits.mergedBytes)
         wheel = PingWheel(ticksPerRound: Self.ticks(limits.pingAfter))

@@ -30,6 +30,10 @@ package final class WorkerServer: Sendable {
         package var listenPort = 8_000
         /// A Unix socket to listen on instead, for a proxy on the same machine.
         package var listenPath: String?
+        /// A socket that somebody else has bound and handed over, to listen on instead: systemd's, for one.
+        package var listenDescriptor: CInt?
+        /// Certificate and key in PEM, for TLS.
+        package var tls: TLSFiles?
         /// The `Server` header of answers; `nil` for none.
         package var serverName: String?
         /// Bounds of what goes over the link to the broker.
@@ -42,6 +46,17 @@ package final class WorkerServer: Sendable {
         package var origins = OriginPolicy.sameOrigin
 
         package init() {}
+    }
+
+    /// Where a certificate with its chain and its key are, both in PEM.
+    package struct TLSFiles: Sendable, Equatable {
+        package var certificateFile: String
+        package var keyFile: String
+
+        package init(certificateFile: String, keyFile: String) {
+            self.certificateFile = certificateFile
+            self.keyFile = keyFile
+        }
     }
 
     /// The port as bound.
@@ -92,7 +107,7 @@ package final class WorkerServer: Sendable {
         let loop = group.next()
         do {
             let worker = NIOLoopBoundBox<WorkerLoop?>.makeEmptyBox(valueType: WorkerLoop.self, eventLoop: loop)
-            let (listener, socketFile) = try await bind(configuration, on: loop, worker)
+            let (listener, socketFile) = try await WorkerListener.bind(configuration, on: loop, worker)
             let port = listener.localAddress?.port ?? configuration.listenPort
             let connected = loop.makePromise(of: Void.self)
             let running = try await loop.submit {
@@ -149,86 +164,5 @@ package final class WorkerServer: Sendable {
         // The goodbye leaves at the end of the turn that gathered it; another turn and it has.
         for _ in 0..<2 { try? await loop.submit {}.get() }
         try? await group.shutdownGracefully()
-    }
-
-    // MARK: Assembly
-
-    private static func bind(
-        _ configuration: Configuration,
-        on loop: any EventLoop,
-        _ worker: NIOLoopBoundBox<WorkerLoop?>
-    ) async throws -> (any Channel, SocketFile?) {
-        let limits = configuration.workerLimits
-        let bootstrap = ServerBootstrap(group: loop)
-            .serverChannelOption(.backlog, value: limits.backlog)
-            .serverChannelOption(.autoRead, value: false)
-            .childChannelOption(.maxMessagesPerRead, value: 16)
-            .childChannelOption(.recvAllocator, value: receiveAllocator(limits))
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    guard let worker = worker.value, worker.admitsStranger() else { throw ChannelError.eof }
-                    try addHandshake(to: channel, worker)
-                }
-            }
-        if let path = configuration.listenPath {
-            let (descriptor, file) = try SocketFile.listen(on: path, backlog: limits.backlog)
-            do {
-                return (try await bootstrap.withBoundSocket(descriptor).get(), file)
-            } catch {
-                file.remove()
-                throw ProgramFailure(
-                    .configuration,
-                    "cannot listen on unix:\(path): \(reason(error)); choose another path"
-                )
-            }
-        }
-        do {
-            let channel =
-                try await bootstrap
-                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
-                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .bind(host: configuration.listenHost, port: configuration.listenPort).get()
-            return (channel, nil)
-        } catch {
-            let address = "\(configuration.listenHost):\(configuration.listenPort)"
-            throw ProgramFailure(
-                .configuration,
-                "cannot listen on \(address): \(reason(error)); choose another address or stop what uses it"
-            )
-        }
-    }
-
-    /// NIO keeps the buffer of a connection's last read, so that an idle socket costs what it starts with.
-    private static func receiveAllocator(_ limits: WorkerLimits) -> AdaptiveRecvByteBufferAllocator {
-        let least = min(limits.receiveBytes, receiveBytesAtFirst)
-        return AdaptiveRecvByteBufferAllocator(minimum: least, initial: least, maximum: limits.receiveBytes)
-    }
-
-    private static let receiveBytesAtFirst = 512
-
-    private static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
-        var limits = NIOHTTPDecoderLimitConfiguration()
-        limits.maxHeaderFieldSize = worker.limits.headerBytes
-        limits.maxHeaderListSize = worker.limits.headerBytes
-        limits.maxHeaderFieldCount = worker.limits.headerFields
-        try channel.pipeline.syncOperations.configureHTTPServerPipeline(
-            withPipeliningAssistance: false,
-            withServerUpgrade: (upgraders: [SocketUpgrader()], completionHandler: { _ in }),
-            withErrorHandling: true,
-            withOutboundHeaderValidation: true,
-            withEncoderConfiguration: HTTPResponseEncoder.Configuration(),
-            withDecoderLimitConfiguration: limits
-        )
-        try channel.pipeline.syncOperations.addHandler(HTTPHandler(worker: worker))
-    }
-
-    private static func reason(_ error: any Error) -> String {
-        switch error {
-        case let error as IOError: String(cString: strerror(error.errnoCode))
-        case is SocketAddressError.UnknownHost: "this host is not known"
-        case SocketAddressError.unknown(let host, _): "the host \(host) is not known"
-        default: "\(error)"
-        }
     }
 }

@@ -1,0 +1,86 @@
+"""Other ways to listen than HOST:PORT: TLS, a Unix socket, a socket that was handed over."""
+import asyncio
+import socket
+import ssl
+import subprocess
+
+import pytest
+from websockets.asyncio.client import connect, unix_connect
+
+from programs import HOST, START_SECONDS, eventually
+
+LARGE = "x" * 900_000
+
+
+@pytest.fixture
+def certificate(house):
+    """A certificate for 127.0.0.1 that signs itself."""
+    files = house.folder / "certificate.pem", house.folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+         "-subj", "/CN=fanfare test", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", files[0], "-keyout", files[1]],
+        check=True, capture_output=True,
+    )
+    return files
+
+
+async def echo(connection):
+    async with connection as client:
+        for message in ("text", b"bytes", "", LARGE):
+            await client.send(message)
+            assert await client.recv() == message
+
+
+def test_tls(house, broker, port, certificate):
+    files = ("--tls-certificate", certificate[0], "--tls-key", certificate[1])
+    worker = house.worker("worker", port, True, "--echo", *files)
+    assert f"https://{HOST}:{port}" in worker.text()
+    trusting = ssl.create_default_context(cafile=certificate[0])
+    asyncio.run(echo(connect(f"wss://{HOST}:{port}/ws/echo/", ssl=trusting, max_size=None)))
+    with pytest.raises(ssl.SSLCertVerificationError):
+        asyncio.run(echo(connect(f"wss://{HOST}:{port}/ws/echo/", ssl=ssl.create_default_context())))
+    # Whoever speaks plain HTTP to it gets no answer, and troubles nobody.
+    with socket.create_connection((HOST, port)) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"200" not in plain.recv(1024)
+    asyncio.run(echo(connect(f"wss://{HOST}:{port}/ws/echo/", ssl=trusting, max_size=None)))
+
+
+def test_tls_that_cannot_be_used_ends_the_start(house, broker, port, certificate):
+    (house.folder / "no.pem").write_text("no certificate")
+    listen = ("--listen", f"{HOST}:{port}")
+    failed = house.run("fanfare-worker", *listen, "--tls-certificate", house.folder / "no.pem", "--tls-key",
+                       certificate[1], code=78)
+    assert "no.pem" in failed.stderr and "certificate" in failed.stderr
+    assert "tls_key_file" in house.run("fanfare-worker", *listen, "--tls-certificate", certificate[0], code=78).stderr
+
+
+def test_a_unix_socket(house, broker):
+    path = house.folder / "web.sock"
+    worker = house.start("worker", "fanfare-worker", "--listen", f"unix:{path}", "--echo")
+    eventually(lambda: "ready on" in worker.text(), "the worker is ready", START_SECONDS)
+    asyncio.run(echo(unix_connect(str(path), "ws://shop.example/ws/echo/", max_size=None)))
+    assert worker.terminate() == 0
+    assert not path.exists()
+
+
+def test_a_socket_that_was_handed_over(house, broker):
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        number = listener.fileno()
+        with open(house.folder / "worker.log", "wb") as log:
+            worker = subprocess.Popen(
+                [house.binaries / "fanfare-worker", "--listen", f"fd:{number}", "--echo"],
+                pass_fds=[number], env=house.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )
+        try:
+            log = house.folder / "worker.log"
+            eventually(lambda: "ready on" in log.read_text(), "the worker is ready", START_SECONDS)
+            address = f"ws://{HOST}:{listener.getsockname()[1]}/ws/echo/"
+            asyncio.run(echo(connect(address, max_size=None)))
+        finally:
+            worker.terminate()
+            assert worker.wait(START_SECONDS) == 0
+    failed = house.run("fanfare-worker", "--listen", "fd:977", code=78)
+    assert "fd:977" in failed.stderr
