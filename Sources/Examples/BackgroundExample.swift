@@ -38,22 +38,15 @@ struct PrimesConsumer: JSONConsumer {
 }
 
 /// Counts primes for all processes, two questions at once.
-struct PrimesWorker: Service {
-    let layer: ChannelLayer
-
-    func run() async throws {
-        let worker = BackgroundWorker(layer: layer) {
-            $0.channel("primes", concurrency: 2) {
-                $0.on("primes.count", CountPrimes.self) { work, context in
-                    let primes = try await blocking { countPrimes(below: work.below) }
-                    let answer = PrimesCounted(below: work.below, primes: primes, pid: getpid())
-                    let message = try MessageEncoder().encode(message: answer, type: "primes.counted")
-                    try await context.layer.send(message, to: work.replyTo)
-                }
+func primesWorker(_ layer: ChannelLayer) -> BackgroundWorker {
+    BackgroundWorker(layer: layer) {
+        $0.channel("primes", concurrency: 2) {
+            $0.on("primes.count", CountPrimes.self) { work, context in
+                let primes = try await blocking { countPrimes(below: work.below) }
+                let answer = PrimesCounted(below: work.below, primes: primes, pid: getpid())
+                try await context.layer.send(answer, type: "primes.counted", to: work.replyTo)
             }
         }
-        try await cancelWhenGracefulShutdown { try await worker.run() }
-        await layer.close()
     }
 }
 
@@ -87,7 +80,7 @@ struct BackgroundExample: AsyncParsableCommand {
         if role != .serve {
             var configuration = ChannelLayer.Configuration(name: "\(options.name)-background")
             configuration.endpoints = options.broker
-            services.append(PrimesWorker(layer: try await ChannelLayer.connect(configuration)))
+            services.append(primesWorker(try await ChannelLayer.connect(configuration)))
         }
         if role == .work {
             WorkerOptions.announce("ready to work")

@@ -1,5 +1,5 @@
-import FanfareModel
 import ArgumentParser
+import FanfareModel
 import FanfareOps
 
 /// The admin command line: looks into a broker, sends through it, measures it.

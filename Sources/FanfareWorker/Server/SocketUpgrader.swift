@@ -64,7 +64,11 @@ final class SocketUpgrader: HTTPServerProtocolUpgrader {
             let stranger = try pipeline.handler(type: HTTPHandler.self)
             guard let exchange = stranger.takeExchange() else { throw Refused() }
             pipeline.removeHandler(stranger, promise: nil)
-            guard let socket = exchange.attach(SocketWriter(channel: context.channel, isTransformed: stranger.isEncrypted)) else { throw Refused() }
+            guard
+                let socket = exchange.attach(
+                    SocketWriter(channel: context.channel, isTransformed: stranger.isEncrypted)
+                )
+            else { throw Refused() }
             try pipeline.addHandler(SocketHandler(socket: socket))
         }
     }

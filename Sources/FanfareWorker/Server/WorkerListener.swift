@@ -40,7 +40,8 @@ enum WorkerListener {
                 }
             }
         if let descriptor = configuration.listenDescriptor {
-            guard isStreamSocket(descriptor), let channel = try? await bootstrap.withBoundSocket(descriptor).get() else {
+            guard isStreamSocket(descriptor), let channel = try? await bootstrap.withBoundSocket(descriptor).get()
+            else {
                 throw ProgramFailure(
                     .configuration,
                     "cannot listen on fd:\(descriptor); it must be a bound stream socket that this process was given"
