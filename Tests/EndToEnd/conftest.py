@@ -7,6 +7,7 @@ import tempfile
 
 import pytest
 
+import browsers
 import programs
 
 
@@ -64,3 +65,10 @@ def broker(house):
 @pytest.fixture
 def workers(house, broker, port):
     return house.workers(2, port)
+
+
+@pytest.fixture
+def browser(house):
+    driver = browsers.start()
+    yield driver
+    driver.quit()

@@ -20,8 +20,8 @@ from selenium.webdriver.common.keys import Keys
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from browsers import Tab
 from programs import START_SECONDS, eventually
-from test_browser import Tab, browser  # noqa: F401 (a fixture)
 
 SECONDS = 60
 REPOSITORY = pathlib.Path(__file__).parent.parent.parent
@@ -83,7 +83,7 @@ def refused(connecting):
     return refusal.value.response.status_code
 
 
-def look(browser, expression):  # noqa: F811
+def look(browser, expression):
     """What a script finds in the page in one look, `None` while it goes to another page."""
     try:
         return browser.execute_script(f"return {expression}")
@@ -119,7 +119,7 @@ def test_the_chat_joins_people_of_two_processes(house, broker):
     assert here.program.terminate() == 0
 
 
-def test_the_chat_in_the_browser(house, broker, browser):  # noqa: F811
+def test_the_chat_in_the_browser(house, broker, browser):
     here, there = Example(house, "here", "chat"), Example(house, "there", "chat")
     browser.get(f"{here.url}/")
     browser.find_element(By.TAG_NAME, "input").send_keys("lobby", Keys.ENTER)
@@ -301,7 +301,7 @@ def open_room(tab, url, role):
     await_state(tab, "connected")
 
 
-def test_owner_and_visitor_talk_in_the_browser(house, marketplace, browser):  # noqa: F811
+def test_owner_and_visitor_talk_in_the_browser(house, marketplace, browser):
     first, second = marketplace
     owner = Tab(browser, is_first=True)
     open_room(owner, first.url, "owner")
@@ -406,7 +406,7 @@ def test_authentication(house, broker, secret):
         assert refused(example.socket("/ws/jwt/", additional_headers={"Authorization": f"Bearer {bad}"})) == 401
 
 
-def test_authentication_in_the_browser(house, broker, secret, browser):  # noqa: F811
+def test_authentication_in_the_browser(house, broker, secret, browser):
     example = Example(house, "authentication", "authentication", "--secret", house.folder / "secret", "--token-seconds", "5")
     browser.get(f"{example.url}/")
     browser.find_element(By.ID, "user").send_keys("Jürgen", Keys.ENTER)

@@ -1,6 +1,7 @@
 """The parts without sockets: patterns, endpoints, policy, serializers, the guard, the clock, hostile frames."""
 
 import fnmatch
+import pathlib
 import random
 import re
 import struct
@@ -102,6 +103,7 @@ def test_the_first_pattern_that_matches_counts():
         ("/run/x.sock", "unix:/run/x.sock"), ("tcp://a:1", "tcp://a:1"), ("tcp://[::1]:7", "tcp://[::1]:7"),
         ("tcp://a", "tcp://a:7411"), (("a", 5), "tcp://a:5"), (["a", "5"], "tcp://a:5"), ({"host": "a"}, "tcp://a:7411"),
         ({"address": "unix:/x"}, "unix:/x"), ({"path": "/x"}, "unix:/x"), ({"host": "a", "port": 9}, "tcp://a:9"),
+        (pathlib.Path("/x/y.sock"), "unix:/x/y.sock"), ({"address": pathlib.Path("/x")}, "unix:/x"),
     ],
 )  # fmt: skip
 def test_hosts_as_people_write_them(host, expected):
@@ -109,7 +111,7 @@ def test_hosts_as_people_write_them(host, expected):
 
 
 @pytest.mark.parametrize(
-    "host", ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}]
+    "host", ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}, {"sentinels": []}]
 )
 def test_a_host_that_is_none_is_refused(host):
     with pytest.raises(ValueError):

@@ -6,14 +6,14 @@ import argparse
 import json
 import os
 import sys
-from functools import partial
 from typing import Any, Dict, List, Optional
 
 from . import bench
 from .check import Wrong, check
 from .layer import FanfareChannelLayer
 
-EX_USAGE, EX_UNAVAILABLE, EX_CONFIG = 64, 69, 78
+EX_UNAVAILABLE, EX_CONFIG = 69, 78
+BACKEND = "fanfare_channels.FanfareChannelLayer"
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 def _configured(parsed: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
     """`CHANNEL_LAYERS` of the Django project, or nothing when none is named."""
     if parsed.url:
-        return {"default": {"BACKEND": "fanfare_channels.FanfareChannelLayer", "CONFIG": {"url": parsed.url}}}
+        return {"default": {"BACKEND": BACKEND, "CONFIG": {"url": parsed.url}}}
     if parsed.settings:
         os.environ["DJANGO_SETTINGS_MODULE"] = parsed.settings
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
@@ -62,13 +62,35 @@ def _configured(parsed: argparse.Namespace) -> Dict[str, Dict[str, Any]]:
     sys.path.insert(0, os.getcwd())
     from django.conf import settings
 
+    named = os.environ["DJANGO_SETTINGS_MODULE"]
     try:
-        layers: Dict[str, Dict[str, Any]] = getattr(settings, "CHANNEL_LAYERS", {})
-    except ImportError as error:
-        raise Wrong(f"the settings cannot be imported: {error}") from error
+        layers = getattr(settings, "CHANNEL_LAYERS", {})
+    except Exception as error:  # Settings are code: they may raise anything.
+        raise Wrong(
+            f"the settings {named!r} cannot be imported: {type(error).__name__}: {error}\n"
+            "Name a module, such as mysite.settings, in the folder of manage.py"
+        ) from error
     if not layers:
-        raise Wrong("the settings have no CHANNEL_LAYERS")
+        raise Wrong(f"the settings {named!r} have no CHANNEL_LAYERS")
+    _check_shape(layers)
     return layers
+
+
+def _check_shape(layers: Any) -> None:
+    """Whether `CHANNEL_LAYERS` is what Channels reads. It ignores what it does not know, and so hides mistakes."""
+    example = f'{{"default": {{"BACKEND": "{BACKEND}"}}}}'
+    if not isinstance(layers, dict) or not all(isinstance(layer, dict) for layer in layers.values()):
+        raise Wrong(f"CHANNEL_LAYERS has names of layers, and a dict for each: {example}")
+    for alias, layer in layers.items():
+        if "BACKEND" not in layer:
+            raise Wrong(f"CHANNEL_LAYERS[{alias!r}] has no BACKEND; write {example}")
+        for key in layer:
+            if key not in ("BACKEND", "CONFIG", "TEST_CONFIG"):
+                raise Wrong(f"CHANNEL_LAYERS[{alias!r}][{key!r}] is ignored by Channels: options belong into CONFIG")
+        if not isinstance(layer.get("CONFIG", {}), dict):
+            raise Wrong(f"CHANNEL_LAYERS[{alias!r}]['CONFIG'] is a dict of options, not {layer['CONFIG']!r}")
+    if "default" not in layers:
+        print("note: no layer is called 'default': consumers and get_channel_layer() look for that one")
 
 
 def _import(backend: str) -> Any:
@@ -76,24 +98,25 @@ def _import(backend: str) -> Any:
     try:
         return getattr(__import__(module, fromlist=[name]), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise Wrong(f"BACKEND {backend!r} cannot be imported: {error}") from error
+        raise Wrong(f"BACKEND {backend!r} cannot be imported: {error}; Fanfare's is {BACKEND!r}") from error
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    layers = _configured(parsed) or {"default": {"BACKEND": "fanfare_channels.FanfareChannelLayer"}}
+    layers = _configured(parsed)
+    if not layers:
+        print("neither --settings nor $DJANGO_SETTINGS_MODULE nor --url: looking at a layer without CONFIG")
+        layers = {"default": {"BACKEND": BACKEND}}
     found = 0
     for alias, layer in layers.items():
-        if "BACKEND" not in layer:
-            raise Wrong(f"CHANNEL_LAYERS[{alias!r}] has no BACKEND")
         backend = _import(layer["BACKEND"])
         if not (isinstance(backend, type) and issubclass(backend, FanfareChannelLayer)):
             print(f"{alias}: {layer['BACKEND']} is no Fanfare layer; not looked at")
             continue
         found += 1
         print(f"{alias}:")
-        check(partial(backend, **layer.get("CONFIG", {})), alias, lambda text: print(f"  {text}"))
+        check(backend, layer.get("CONFIG", {}), alias, lambda text: print(f"  {text}"))
     if not found:
-        raise Wrong('no layer has the BACKEND "fanfare_channels.FanfareChannelLayer"')
+        raise Wrong(f'no layer has the BACKEND "{BACKEND}"')
     print("all good")
     return 0
 

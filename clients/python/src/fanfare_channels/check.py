@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import inspect
+import socket
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Mapping
 
 from . import names
+from . import protocol as p
+from .endpoints import Endpoint
 from .layer import FanfareChannelLayer
 
 ANSWER_SECONDS = 5.0
 Say = Callable[[str], None]
+
+NOT_NEEDED = {
+    "on_disconnect": "leave it out: the layer connects again by itself, and receive_or_gap tells of holes",
+    "on_reconnect": "leave it out: the layer connects again by itself, and receive_or_gap tells of holes",
+}
+"""Options of `channels_redis` that are not here, and what to do about them."""
 
 
 class Wrong(Exception):
     """Something is not as it should be; the text says what, and what to do."""
 
 
-def check(make: Callable[[], Any], alias: str, say: Say) -> None:
+def check(backend: Callable[..., Any], config: Mapping[str, Any], alias: str, say: Say) -> None:
     """Makes a layer, connects it, and passes a message each way. Raises `Wrong`."""
-    layer = _made(make, alias)
+    layer = _made(backend, config, alias)
     try:
         _check_connection(layer, say)
         _check_policy(layer, say)
         asyncio.run(_check_messages(layer, say))
+        _tell_who_else_is_there(layer, say)
     finally:
         layer.close_sync()
 
 
-def _made(make: Callable[[], Any], alias: str) -> FanfareChannelLayer:
+def _made(backend: Callable[..., Any], config: Mapping[str, Any], alias: str) -> FanfareChannelLayer:
+    _check_options(backend, config, alias)
     try:
-        layer = make()
+        layer = backend(**config)
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise Wrong(f"the settings of {alias!r} cannot be used: {error}") from error
     if not isinstance(layer, FanfareChannelLayer):
@@ -38,15 +51,39 @@ def _made(make: Callable[[], Any], alias: str) -> FanfareChannelLayer:
     return layer
 
 
+def _check_options(backend: Callable[..., Any], config: Mapping[str, Any], alias: str) -> None:
+    parameters = inspect.signature(backend).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for option in config:
+        if option in parameters:
+            continue
+        near = difflib.get_close_matches(str(option), parameters, 1)
+        advice = f"is {near[0]!r} meant?" if near else f"there are {', '.join(sorted(parameters))}"
+        raise Wrong(f"CONFIG of {alias!r} has an unknown option {option!r}: {NOT_NEEDED.get(option, advice)}")
+
+
 def _check_connection(layer: FanfareChannelLayer, say: Say) -> None:
     say(f"looking for a broker at {', '.join(map(str, layer.configuration.endpoints))}")
     try:
-        welcome = layer.check_connection(ANSWER_SECONDS)
+        welcome = layer.check_connection()
     except ConnectionError as error:
-        raise Wrong(
-            f"{error}\nStart one (fanfare-broker --listen {layer.configuration.endpoints[0]}), or correct hosts or url"
-        ) from error
+        raise Wrong("\n".join([str(error), *map(_advice, layer.configuration.endpoints)])) from error
     say(f"connected to {welcome['broker']}, session {welcome['session']}, namespace {layer.prefix!r}")
+
+
+def _advice(endpoint: Endpoint) -> str:
+    """What to do about an endpoint with no broker behind it."""
+    try:
+        endpoint.dial().close()
+    except PermissionError:
+        return f"This user may not write to {endpoint.path}: give its group that right, or run as a user who has it"
+    except socket.gaierror:
+        return f"There is no host {endpoint.host!r}: correct hosts or url"
+    except OSError:
+        return f"Start one (fanfare-broker --listen {endpoint}), or correct hosts or url"
+    redis = " (6379 is Redis's port)" if endpoint.port == 6379 else ""
+    return f"Something listens at {endpoint}{redis}: if it is no Fanfare broker, correct hosts or url"
 
 
 def _check_policy(layer: FanfareChannelLayer, say: Say) -> None:
@@ -56,6 +93,16 @@ def _check_policy(layer: FanfareChannelLayer, say: Say) -> None:
         if granted.get(key) != value:
             say(f"note: {key} is {granted.get(key)!r}, not {value!r}: the broker's own limit counts")
     say(f"capacity {granted['capacity']}, expiry {granted['expiry_milliseconds'] / 1000:g} s")
+
+
+def _tell_who_else_is_there(layer: FanfareChannelLayer, say: Say) -> None:
+    """Processes with another prefix are at the same broker and never meet: seen from a site, messages get lost."""
+    sessions = layer.hub().call_in_thread(p.INSPECT, ("sessions", {}), again=True)["rows"]
+    found = [row["namespace"] for row in sessions if row["session"] != layer.hub().welcome["session"]]
+    here = found.count(layer.prefix)
+    say(f"other processes connected with the prefix {layer.prefix!r}: {here}")
+    for prefix in sorted({*found} - {layer.prefix}):
+        say(f"note: {found.count(prefix)} with the prefix {prefix!r}; they share nothing with this one")
 
 
 async def _check_messages(layer: FanfareChannelLayer, say: Say) -> None:

@@ -38,16 +38,16 @@ class Endpoint(NamedTuple):
         return connection
 
 
-def endpoints(hosts: Optional[Sequence[Any]], url: Optional[str]) -> List[Endpoint]:
+def endpoints(hosts: Optional[Sequence[Any]], url: Any) -> List[Endpoint]:
     """The brokers to try, in order: `url`, or `hosts`, or `$FANFARE_BROKER`, or the place a broker listens by default.
 
-    A host is a text (`unix:/path`, `tcp://host:port`), a pair of host and port, or a dict with `address`, or `host`
-    and `port`, or `path`. Raises `ValueError`, which shows what is meant.
+    A host is a text (`unix:/path`, `tcp://host:port`), a path object, a pair of host and port, or a dict with
+    `address`, or `host` and `port`, or `path`. Raises `ValueError`, which shows what is meant.
     """
     if url is not None:
         if hosts is not None:
             raise ValueError("give url or hosts, not both")
-        return [_parse(url)]
+        return [_entry(url)]
     if hosts is not None:
         if isinstance(hosts, (str, bytes)):
             raise ValueError("hosts is a list, even if there is only one; url takes a single text")
@@ -55,7 +55,12 @@ def endpoints(hosts: Optional[Sequence[Any]], url: Optional[str]) -> List[Endpoi
             raise ValueError("hosts is empty")
         return [_entry(host) for host in hosts]
     named = os.environ.get("FANFARE_BROKER")
-    return [_parse(named)] if named else [Endpoint(default_path())]
+    if not named:
+        return [Endpoint(default_path())]
+    try:
+        return [_parse(named)]
+    except ValueError as error:
+        raise ValueError(f"$FANFARE_BROKER: {error}") from None
 
 
 def default_path() -> str:
@@ -71,6 +76,8 @@ def default_path() -> str:
 def _entry(host: Any) -> Endpoint:
     if isinstance(host, str):
         return _parse(host)
+    if isinstance(host, os.PathLike):
+        return Endpoint(os.fspath(host))
     if isinstance(host, Mapping):
         if "address" in host:
             return _entry(host["address"])
@@ -80,6 +87,8 @@ def _entry(host: Any) -> Endpoint:
             return Endpoint(None, str(host["host"]), _port(host.get("port", DEFAULT_PORT), host))
     elif isinstance(host, (tuple, list)) and len(host) == 2:
         return Endpoint(None, str(host[0]), _port(host[1], host))
+    if isinstance(host, Mapping) and "sentinels" in host:
+        raise ValueError(f"{host!r} is Redis Sentinel; there is one broker here, at unix:/path or tcp://host:port")
     raise ValueError(f"{host!r} is no broker: write unix:/path or tcp://host:port")
 
 

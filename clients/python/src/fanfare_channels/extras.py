@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from . import protocol as p
@@ -229,10 +228,13 @@ class Extras:
             raise
         return answer.get("rows", []), int(answer.get("total", 0)), answer.get("cursor")
 
-    def check_connection(self, seconds: float = 5.0) -> Dict[str, Any]:
-        """Connects if there is no connection yet, and returns the broker's welcome. Raises `BrokerUnavailable`."""
+    def check_connection(self) -> Dict[str, Any]:
+        """Connects if there is no connection yet, and returns the broker's welcome.
+
+        Tries once: `BrokerUnavailable` says what was wrong with each endpoint.
+        """
         hub = self.hub()
-        hub.ready_in_thread(time.monotonic() + seconds)
+        hub.ready_in_thread(None)
         return hub.welcome
 
     def statistics(self) -> Dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 from . import protocol, requests
 from .clock import Backoff
+from .endpoints import DIAL_SECONDS
 from .ports import Link
 from .protocol import FrameReader
 
@@ -25,6 +26,15 @@ LEAD_SECONDS = 0.2
 
 class Refused(Exception):
     """The broker refused the hello."""
+
+
+def _strange(error: Exception) -> str:
+    """What to say of something that was reached, but did not answer the hello with a welcome."""
+    if isinstance(error, socket.timeout):
+        return f"no answer to a hello within {DIAL_SECONDS:g} s; is it a Fanfare broker that listens there?"
+    if isinstance(error, protocol.ProtocolError):
+        return f"what listens there is no Fanfare broker: {error}"
+    return str(error)
 
 
 class Keeper:
@@ -111,7 +121,7 @@ class Keeper:
                 welcome = self._greet(connection, reader)
             except (OSError, Refused, protocol.ProtocolError) as error:
                 connection.close()
-                failures.append(f"{endpoint}: {error}")
+                failures.append(f"{endpoint}: {_strange(error)}")
                 continue
             self._hub.connected(Link(connection, reader), welcome)
             return

@@ -15,10 +15,12 @@ class RedisChannelLayer(FanfareChannelLayer):
     """With `$FANFARE_SUITE_WHOLE_SECONDS`: messages live to the end of their last second, as channels_redis has it.
 
     There a message goes when the wall clock, cut to whole seconds, is `expiry` past it: between `expiry` and one
-    second later.
+    second later. Such a layer is made in the first half of a second, so that waits of whole seconds end before that.
     """
 
     def __init__(self, hosts=None, prefix="asgi", **settings):
+        while COUNTS_WHOLE_SECONDS and not 0.1 < time.time() % 1 < 0.5:
+            time.sleep(0.01)
         super().__init__(prefix=prefix, **settings)
 
     def _life(self):

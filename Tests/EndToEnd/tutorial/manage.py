@@ -1,0 +1,8 @@
+"""`python manage.py runworker images`, and all the other commands of Django."""
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mysite.settings")
+execute_from_command_line(sys.argv)
