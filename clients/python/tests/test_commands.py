@@ -87,7 +87,8 @@ def test_check_says_what_is_wrong_with_the_settings(folder, layers, words):
 
 def test_check_says_how_settings_are_named(folder):
     assert_wrong(run(folder, "check", "--settings", "mysite/settings.py"), "Name a module, such as mysite.settings")
-    assert_wrong(run(folder, "check", FANFARE_BROKER="localhost:7411"), "$FANFARE_BROKER: 'localhost:7411' is no broker")
+    done = run(folder, "check", FANFARE_BROKER="localhost:7411")
+    assert_wrong(done, "$FANFARE_BROKER: 'localhost:7411' is no broker")
 
 
 def test_check_says_where_no_broker_is(folder):

@@ -111,7 +111,8 @@ def test_hosts_as_people_write_them(host, expected):
 
 
 @pytest.mark.parametrize(
-    "host", ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}, {"sentinels": []}]
+    "host",
+    ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}, {"sentinels": []}],
 )
 def test_a_host_that_is_none_is_refused(host):
     with pytest.raises(ValueError):
