@@ -16,6 +16,8 @@ extension TestApplication {
     ///   - host: Where the page thinks it connects to.
     ///   - address: Of the client, without port.
     ///   - worker: The number of the worker it reaches.
+    ///   - fileID: The test's file, for failures.
+    ///   - line: The test's line, for failures.
     /// - Throws: ``TestFailure`` with the ``TestFailure/response`` when it is refused, and for an answer no browser
     ///   accepts: a subprotocol that was not offered.
     public func connect(
@@ -96,10 +98,15 @@ extension TestApplication {
     /// Sends an HTTP request and returns its answer, whatever its status.
     ///
     /// - Parameters:
+    ///   - method: Any.
     ///   - target: Path and query.
+    ///   - headers: In order.
+    ///   - body: All of it.
     ///   - host: Of the `Host` header.
     ///   - address: Of the client, without port.
     ///   - worker: The number of the worker it reaches.
+    ///   - fileID: The test's file, for failures.
+    ///   - line: The test's line, for failures.
     /// - Throws: ``TestFailure`` when there is no answer within the timeout.
     public func request(
         _ method: HTTPRequest.Method,

@@ -21,7 +21,7 @@ import NIOCore
 /// came instead, and which handlers threw. Works with Swift Testing and XCTest alike.
 ///
 /// *Under way* is, in all of this: a handler of a consumer or page that has not returned, a message that waits for one,
-/// a message or answer between workers and broker, and a message that a background worker of ``start(_:)`` has in hand.
+/// a message or answer between workers and broker, and a message that a background worker of ``start(_:fileID:line:)`` has in hand.
 /// Tasks that code starts and does not wait for are not seen.
 ///
 /// The clock of the workers stands still but for ``advance(seconds:)``: nobody is pinged, and no connection gets too
@@ -93,7 +93,7 @@ public final class TestApplication: Sendable {
 
     /// The channels that are in a group, sorted, once nothing is under way.
     ///
-    /// - Throws: ``ChannelLayerError`` for a bad name; ``TestFailure`` as ``settle(fileID:line:)``.
+    /// - Throws: `ChannelLayerError` for a bad name; ``TestFailure`` as ``settle(fileID:line:)``.
     public func members(of group: String, fileID: String = #fileID, line: Int = #line) async throws -> [String] {
         try await settle(fileID: fileID, line: line)
         var query = InspectionQuery(.group)
@@ -134,7 +134,10 @@ public final class TestApplication: Sendable {
 
     /// Runs a background worker until the application stops; what it does counts as under way.
     ///
-    /// - Parameter worker: Over ``layer``, or another layer of ``broker``.
+    /// - Parameters:
+    ///   - worker: Over ``layer``, or another layer of ``broker``.
+    ///   - fileID: The test's file, for failures.
+    ///   - line: The test's line, for failures.
     /// - Throws: ``TestFailure`` when it is over a layer of another broker.
     public func start(_ worker: BackgroundWorker, fileID: String = #fileID, line: Int = #line) async throws {
         guard worker.source.isOn(broker.loop) else {

@@ -49,7 +49,7 @@ final class BackgroundChannel: Sendable {
         self.logger = logger
     }
 
-    /// - Throws: ``ChannelLayerError``: the name is none of a normal channel.
+    /// - Throws: `ChannelLayerError`: the name is none of a normal channel.
     func check() throws {
         guard Names.isChannel(name, Limits()) else {
             throw ChannelLayerError.badName("\"\(name)\" is no channel name: 1 to 99 of A-Z a-z 0-9 . - _")
@@ -59,7 +59,7 @@ final class BackgroundChannel: Sendable {
 
     /// Takes and handles messages until the task is cancelled.
     ///
-    /// - Throws: ``ChannelLayerError`` that no waiting mends.
+    /// - Throws: `ChannelLayerError` that no waiting mends.
     func consume(_ handling: HandlerTasks) async throws {
         var (failures, refusals) = (HandlerBackoff(), HandlerBackoff())
         while !Task.isCancelled {

@@ -102,7 +102,7 @@ public final class BackgroundWorker: Service {
     /// Returns after ``stop(within:)``, and when its task is cancelled, which stops it in the same good order. Waits
     /// while there is no broker.
     ///
-    /// - Throws: ``ChannelLayerError``: `badName` or `notOwner` for a channel nobody here can read, before anything is
+    /// - Throws: `ChannelLayerError`: `badName` or `notOwner` for a channel nobody here can read, before anything is
     ///   taken; `closed` when the layer is closed while it runs.
     public func run() async throws {
         try await cancelWhenGracefulShutdown { try await self.runUntilCancelled() }

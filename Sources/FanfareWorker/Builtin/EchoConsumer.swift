@@ -22,7 +22,9 @@ final class EchoConsumer: SocketService {
 extension Router {
     /// Serves WebSockets that hear what they say: for tests and measurements.
     ///
-    /// - Parameter name: What listings call them.
+    /// - Parameters:
+    ///   - pattern: The address.
+    ///   - name: What listings call them.
     public mutating func echo(_ pattern: PathPattern, name: String = "echo") {
         socket(pattern, SocketRoute(service: { EchoConsumer(name: name) }) { _, _ in SocketRoute.Plan() })
     }

@@ -29,7 +29,10 @@ extension Router {
     ///
     /// What a client may do is what the options say and, behind ``TokenAuthentication``, what its token's claims say.
     ///
-    /// - Parameter name: What listings call the connections.
+    /// - Parameters:
+    ///   - pattern: The address.
+    ///   - name: What listings call the connections.
+    ///   - options: What clients may do.
     /// - Throws: ``InvalidSetting`` for a prefix or patterns that cannot be used.
     public mutating func pubSub(
         _ pattern: PathPattern,

@@ -27,7 +27,10 @@ extension Router {
     ///
     /// At most once: what is sent while there is no broker is lost and counted.
     ///
-    /// - Parameter name: What listings call the connections.
+    /// - Parameters:
+    ///   - pattern: The address.
+    ///   - name: What listings call the connections.
+    ///   - options: What clients may do.
     /// - Throws: ``InvalidSetting`` for a group that names no capture of `pattern` or cannot be a group.
     public mutating func relay(
         _ pattern: PathPattern,

@@ -53,7 +53,9 @@ extension JSONConsumer {
 extension Handlers where C: JSONConsumer {
     /// Sends messages of a type on as JSON, written once by the consumer's ``JSONConsumer/coding``.
     ///
-    /// - Parameter message: What the message is decoded as, and what of it the clients get.
+    /// - Parameters:
+    ///   - type: The `type` of the messages.
+    ///   - message: What the message is decoded as, and what of it the clients get.
     public mutating func broadcast<Message: Codable & SendableMetatype>(_ type: String, _ message: Message.Type) {
         broadcast(type, message) { try .json($0, coding: C.coding) }
     }

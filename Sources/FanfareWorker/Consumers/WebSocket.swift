@@ -103,7 +103,7 @@ public final class WebSocket: Sendable {
 
     /// Adds the connection to a group. Messages sent to it from then on arrive.
     ///
-    /// - Throws: ``ChannelLayerError`` for a bad name or without a broker, ``SocketClosed``.
+    /// - Throws: `ChannelLayerError` for a bad name or without a broker, ``SocketClosed``.
     public func groupAdd(_ group: String) async throws {
         try await change { socket, done in socket.worker.link.join(socket, group, done) }
     }
@@ -162,7 +162,7 @@ public struct WorkerLayer: Sendable {
 
     /// Sends a message to every member of a group. Returns when it is on its way to the broker.
     ///
-    /// - Throws: ``ChannelLayerError``: `messageTooLarge`, `badName`, `notConnected`.
+    /// - Throws: `ChannelLayerError`: `messageTooLarge`, `badName`, `notConnected`.
     public func groupSend(_ message: [String: MessageValue], to group: String) async throws {
         let body = MessagePack.encode(.map(message))
         let result = try await worker.eventLoop.submit { [worker] in worker.value.publish(body, to: group) }.get()
@@ -187,7 +187,7 @@ public struct WorkerLayer: Sendable {
 
     /// Sends a message to a channel. Returns when the broker has accepted it.
     ///
-    /// - Throws: ``ChannelLayerError``: `channelFull`, `messageTooLarge`, `badName`, `notConnected`.
+    /// - Throws: `ChannelLayerError`: `channelFull`, `messageTooLarge`, `badName`, `notConnected`.
     public func send(_ message: [String: MessageValue], to channel: String) async throws {
         let body = MessagePack.encode(.map(message))
         let result: Result<MessageValue, Failure> = await withCheckedContinuation { continuation in

@@ -44,7 +44,9 @@ public struct Router: Sendable {
 
     /// Puts all routes of another router, with its middleware, below an address.
     ///
-    /// - Parameter prefix: Such as `/shop/<slug:shop>`; `/` for none. Its captures are those of the routes too.
+    /// - Parameters:
+    ///   - prefix: Such as `/shop/<slug:shop>`; `/` for none. Its captures are those of the routes too.
+    ///   - router: A copy of it is taken.
     public mutating func mount(_ prefix: PathPattern, _ router: Router) {
         entries.append(Entry(pattern: prefix.prefix, target: .router(router)))
     }
