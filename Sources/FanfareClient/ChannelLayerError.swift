@@ -1,4 +1,4 @@
-import FanfareModel
+package import FanfareModel
 
 /// Why a channel layer could not do what was asked. Each tells what happened and what to do.
 public enum ChannelLayerError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -29,7 +29,8 @@ public enum ChannelLayerError: Error, Sendable, Equatable, CustomStringConvertib
         }
     }
 
-    init(_ failure: Failure) {
+    /// What the broker's failure is to those who use a layer.
+    package init(_ failure: Failure) {
         switch failure.code {
         case .channelFull: self = .channelFull(failure.text)
         case .messageTooLarge: self = .messageTooLarge(failure.text)

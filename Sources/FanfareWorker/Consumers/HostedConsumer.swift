@@ -78,7 +78,8 @@ extension SocketRoute {
             let consumer = try await make(request, context)
             var plan = Plan(groups: consumer.groups)
             plan.attach = { socket, webSocket in
-                socket.attachment = ConsumerSession(consumer, webSocket, socket)
+                guard let service = socket.service as? HostedConsumer<C> else { return }
+                socket.attachment = ConsumerSession(consumer, webSocket, socket, service)
             }
             plan.connect = { try await consumer.connect($0) }
             return plan
@@ -99,6 +100,7 @@ final class ConsumerSession<C: Consumer> {
         let taken: (() -> Void)?
     }
 
+    private let service: HostedConsumer<C>
     private let consumer: C
     private let webSocket: WebSocket
     private unowned let socket: Socket
@@ -117,11 +119,12 @@ final class ConsumerSession<C: Consumer> {
     /// leaves and the kernel hands over all it holds.
     private static var framesMaximum: Int { 16_384 }
 
-    init(_ consumer: C, _ webSocket: WebSocket, _ socket: Socket) {
+    init(_ consumer: C, _ webSocket: WebSocket, _ socket: Socket, _ service: HostedConsumer<C>) {
+        self.service = service
         self.consumer = consumer
         self.webSocket = webSocket
         self.socket = socket
-        rate = C.options.messageRate.map { TokenBucket($0) }
+        rate = service.options.messageRate.map { TokenBucket($0) }
     }
 
     /// Whether handlers run or wait.
@@ -140,7 +143,7 @@ final class ConsumerSession<C: Consumer> {
             socket.worker.refused("message_rate", peer: socket.remote)
             return socket.close(.policyViolation, reason: "too many messages")
         }
-        guard framesWaiting < C.options.waitingFrames + Self.framesMaximum else {
+        guard framesWaiting < service.options.waitingFrames + Self.framesMaximum else {
             socket.worker.refused("waiting_frames")
             return socket.close(.tryAgainLater, reason: "messages come faster than they are handled")
         }
@@ -148,7 +151,7 @@ final class ConsumerSession<C: Consumer> {
         framesWaiting += 1
         bytesWaiting += bytes
         run()
-        if framesWaiting > C.options.waitingFrames || bytesWaiting > socket.worker.limits.messageBytes {
+        if framesWaiting > service.options.waitingFrames || bytesWaiting > socket.worker.limits.messageBytes {
             setReading(false)
         }
     }
@@ -161,7 +164,7 @@ final class ConsumerSession<C: Consumer> {
 
     /// A message of the channel layer.
     func handle(_ handler: @escaping Handler, taken: (() -> Void)?) -> Bool {
-        guard ending == nil, waiting.count - framesWaiting < C.options.waitingMessages else { return false }
+        guard ending == nil, waiting.count - framesWaiting < service.options.waitingMessages else { return false }
         waiting.append(Event(handler: handler, isFrame: false, bytes: 0, taken: taken))
         run()
         return true
@@ -203,7 +206,7 @@ final class ConsumerSession<C: Consumer> {
 
     private func run() {
         guard isStarted else { return }
-        let most = max(1, C.options.concurrentHandlers)
+        let most = max(1, service.options.concurrentHandlers)
         while running < most, !waiting.isEmpty {
             // One at a time: everything that waits is one task's work, in order.
             let count = most == 1 ? waiting.count : 1

@@ -142,19 +142,6 @@ public final class WebSocket: Sendable {
     }
 }
 
-extension ChannelLayerError {
-    /// What a failure on the worker's link is to the people who write consumers.
-    init(worker failure: Failure) {
-        switch failure.code {
-        case .channelFull: self = .channelFull(failure.text)
-        case .messageTooLarge: self = .messageTooLarge(failure.text)
-        case .badName: self = .badName(failure.text)
-        case .silence, .linkOverflow: self = .notConnected(failure.text)
-        default: self = .refused("\(failure.code.name): \(failure.text)")
-        }
-    }
-}
-
 /// The channel layer as consumers and handlers of a worker see it: over the worker's own link, behind everything the
 /// worker has asked the broker before.
 public struct WorkerLayer: Sendable {
@@ -195,7 +182,7 @@ public struct WorkerLayer: Sendable {
                 worker.value.link.send(body, to: channel) { continuation.resume(returning: $0) }
             }
         }
-        if case .failure(let failure) = result { throw ChannelLayerError(worker: failure) }
+        if case .failure(let failure) = result { throw ChannelLayerError(failure) }
     }
 
     /// Sends a value to a channel as a message of `type`.

@@ -1,4 +1,5 @@
 import HTTPTypes
+import NIOCore
 import Synchronization
 
 /// Limits how often one address may ask: handshakes and pages alike. More is answered 429 with `Retry-After`.
@@ -25,7 +26,7 @@ public struct RequestRate: Middleware {
     /// Passes on what is within the limit.
     public func handle(_ request: Request, _ context: Context, next: Next) async throws -> Response {
         let answer = buckets.table.withLock {
-            $0.take(address: request.address, nowNanoseconds: MonotonicClock.nanoseconds)
+            $0.take(address: request.address, nowNanoseconds: NIODeadline.now().uptimeNanoseconds)
         }
         if case .refused(let seconds) = answer {
             throw Denial(
@@ -95,15 +96,5 @@ public struct ConnectionLimit: Middleware {
         var context = context
         context.leases.append(Place(counts, address))
         return try await next(request, context)
-    }
-}
-
-/// Time that never goes back.
-private enum MonotonicClock {
-    private static let start = ContinuousClock.now
-
-    static var nanoseconds: UInt64 {
-        let (seconds, attoseconds) = (ContinuousClock.now - start).components
-        return UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
     }
 }

@@ -159,19 +159,11 @@ public struct TrustedProxies: Sendable {
             var rest = value[...]
             while entries.count < hopsMaximum {
                 let comma = rest.utf8.lastIndex(of: UInt8(ascii: ","))
-                entries.append(trimmed(comma.map { rest[rest.utf8.index(after: $0)...] } ?? rest))
+                entries.append((comma.map { rest[rest.utf8.index(after: $0)...] } ?? rest).trimmed)
                 guard let comma else { break }
                 rest = rest[..<comma]
             }
         }
         return entries
-    }
-
-    private static func trimmed(_ text: Substring) -> Substring {
-        func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
-        guard let start = text.utf8.firstIndex(where: { !isSpace($0) }),
-            let last = text.utf8.lastIndex(where: { !isSpace($0) })
-        else { return "" }
-        return text[start...last]
     }
 }

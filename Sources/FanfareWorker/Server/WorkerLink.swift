@@ -72,7 +72,7 @@ final class WorkerLink: LayerDelegate {
             case .failure(let failure):
                 // After a broken link the next one would add it again, though its consumer was told that it is not in.
                 self?.worker.fanOut.remove(socket, from: group)
-                done(.failure(ChannelLayerError(worker: failure)))
+                done(.failure(ChannelLayerError(failure)))
             }
         }
     }
@@ -84,7 +84,7 @@ final class WorkerLink: LayerDelegate {
         worker.fanOut.remove(socket, from: group)
         let channels = [socket.channelName]
         port.call({ .groupDiscard(id: $0, group: group, channels: channels) }) { result in
-            done(result.map { _ in }.mapError { ChannelLayerError(worker: $0) })
+            done(result.map { _ in }.mapError { ChannelLayerError($0) })
         }
     }
 
