@@ -37,8 +37,13 @@ let package = Package(
         .systemLibrary(name: "CMsgpack", pkgConfig: "msgpack", providers: [.apt(["libmsgpack-dev"])]),
         // Bytes <-> values. No sockets.
         .target(name: "FanfareProtocol", dependencies: ["FanfareModel", "CMsgpack"]),
-        // Listening, dialling, one frame handler, the gathered write path.
-        .target(name: "FanfareTransport", dependencies: ["FanfareModel", "FanfareProtocol", .nio, .nioPosix]),
+        // What Swift's Glibc module leaves out: epoll, eventfd, accept4.
+        .target(name: "CLinux"),
+        // The event loop and its connections, listening, dialling, one frame handler, the gathered write path.
+        .target(
+            name: "FanfareTransport",
+            dependencies: ["FanfareModel", "FanfareProtocol", "CLinux", .nio, .nioPosix]
+        ),
         // Logging, configuration files, health, metrics text and lifecycle: what the executables share.
         .target(
             name: "FanfareOps",
@@ -101,7 +106,7 @@ let package = Package(
         .executableTarget(
             name: "fanfare-bench",
             dependencies: [
-                "FanfareModel", "FanfareTransport", "FanfareClient", .arguments, .logging, .nio, .nioPosix,
+                "FanfareModel", "FanfareTransport", "FanfareClient", "CLinux", .arguments, .logging, .nio, .nioPosix,
             ]
         ),
         // The examples of the documentation, runnable: fanfare-examples NAME.
