@@ -42,7 +42,7 @@ let package = Package(
         // The event loop and its connections, listening, dialling, one frame handler, the gathered write path.
         .target(
             name: "FanfareTransport",
-            dependencies: ["FanfareModel", "FanfareProtocol", "CLinux", .nio, .nioPosix]
+            dependencies: ["FanfareModel", "FanfareProtocol", "CLinux", .heap, .nio, .nioPosix]
         ),
         // Logging, configuration files, health, metrics text and lifecycle: what the executables share.
         .target(
@@ -182,6 +182,7 @@ extension Target.Dependency {
     static var nioSSL: Self { .product(name: "NIOSSL", package: "swift-nio-ssl") }
     static var nioEmbedded: Self { .product(name: "NIOEmbedded", package: "swift-nio") }
     static var collections: Self { .product(name: "DequeModule", package: "swift-collections") }
+    static var heap: Self { .product(name: "HeapModule", package: "swift-collections") }
     static var arguments: Self { .product(name: "ArgumentParser", package: "swift-argument-parser") }
     static var logging: Self { .product(name: "Logging", package: "swift-log") }
     static var lifecycle: Self { .product(name: "ServiceLifecycle", package: "swift-service-lifecycle") }

@@ -3,7 +3,6 @@ package import FanfareModel
 import FanfareTransport
 package import Logging
 import NIOCore
-import NIOPosix
 import Synchronization
 
 /// A broker in this process: its loop, its core and its endpoints.
@@ -21,8 +20,7 @@ package final class BrokerServer: Sendable {
         package init() {}
     }
 
-    private let group: MultiThreadedEventLoopGroup
-    private let loop: any EventLoop
+    private let loop: EpollLoop
     private let broker: NIOLoopBound<BrokerLoop>
     private let listeners: [Listener]
     private let stopping = Mutex<Task<Void, Never>?>(nil)
@@ -36,8 +34,7 @@ package final class BrokerServer: Sendable {
     /// - Throws: ``ProgramFailure`` with exit `configuration`: an address is taken, a folder is missing, or somebody
     ///   listens on the Unix socket already. Nothing is left bound then.
     package static func start(_ configuration: Configuration, logger: Logger) async throws -> BrokerServer {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let loop = group.next()
+        let loop = try EpollLoop(name: "fanfare-broker")
         let limits = configuration.limits
         let facts: [String: MessageValue] = ["pid": .count(ProcessFacts.identifier)]
         let epoch = UInt64.random(in: 1...UInt64(Int64.max))
@@ -55,38 +52,49 @@ package final class BrokerServer: Sendable {
                 eventLoop: loop
             )
         }.get()
-        var listeners: [Listener] = []
+        let listeners: [Listener]
         do {
-            for endpoint in configuration.endpoints {
-                listeners.append(
-                    try await Listener.bind(endpoint, on: loop) { channel in
-                        let broker = broker.value
-                        let connection = FrameConnection(
-                            receiver: Peer(broker),
-                            turn: broker.turn,
-                            frameBytes: limits.helloFrameBytes
-                        )
-                        try channel.pipeline.syncOperations.addHandler(connection)
-                    }
-                )
-            }
+            listeners = try await loop.submit { try listen(configuration, on: loop, broker) }.get()
         } catch {
-            for listener in listeners { await listener.close() }
-            try? await group.shutdownGracefully()
+            try? await loop.shutdownGracefully()
             throw error
         }
         let endpoints = MessageValue.array(listeners.map { .string($0.endpoint.description) })
         try await loop.submit { broker.value.facts["endpoints"] = endpoints }.get()
-        return BrokerServer(group: group, loop: loop, broker: broker, listeners: listeners)
+        return BrokerServer(loop: loop, broker: broker, listeners: listeners)
+    }
+
+    /// Binds every endpoint, or none.
+    private static func listen(
+        _ configuration: Configuration,
+        on loop: EpollLoop,
+        _ broker: NIOLoopBound<BrokerLoop>
+    ) throws -> [Listener] {
+        var listeners: [Listener] = []
+        do {
+            for endpoint in configuration.endpoints {
+                listeners.append(
+                    try Listener.bind(endpoint, on: loop) { [broker = broker.value] in
+                        FrameConnection(
+                            receiver: Peer(broker),
+                            turn: broker.turn,
+                            frameBytes: configuration.limits.helloFrameBytes
+                        )
+                    }
+                )
+            }
+        } catch {
+            for listener in listeners { listener.close() }
+            throw error
+        }
+        return listeners
     }
 
     private init(
-        group: MultiThreadedEventLoopGroup,
-        loop: any EventLoop,
+        loop: EpollLoop,
         broker: NIOLoopBound<BrokerLoop>,
         listeners: [Listener]
     ) {
-        self.group = group
         self.loop = loop
         self.broker = broker
         self.listeners = listeners
@@ -117,10 +125,12 @@ package final class BrokerServer: Sendable {
     }
 
     private func end(_ within: Milliseconds) async {
-        for listener in listeners { await listener.close() }
-        try? await loop.flatSubmit { self.broker.value.stop(within: within) }.get()
+        try? await loop.flatSubmit {
+            for listener in self.listeners { listener.close() }
+            return self.broker.value.stop(within: within)
+        }.get()
         // A loop that has been shut down answers no more.
         hasStopped.store(true, ordering: .releasing)
-        try? await group.shutdownGracefully()
+        try? await loop.shutdownGracefully()
     }
 }

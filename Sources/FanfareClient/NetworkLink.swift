@@ -36,9 +36,8 @@ final class NetworkCarrier: LinkCarrier {
         )
         let turn = NIOLoopBound(turn, eventLoop: loop)
         let frameBytes = limits.frameBytes
-        Dialer.dial(endpoint, on: loop) { channel in
-            let connection = FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
-            try channel.pipeline.syncOperations.addHandler(connection)
+        Dialer.dial(endpoint, on: loop) {
+            FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
         }.assumeIsolated().whenFailure { error in
             self.next += 1
             self.attempt(left - 1, for: session, reasons: reasons + ["\(endpoint): \(SystemReason.text(error))"])

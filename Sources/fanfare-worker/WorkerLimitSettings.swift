@@ -87,12 +87,6 @@ extension WorkerLimits {
             10...60_000,
             "How long a peer may take to answer a close frame."
         ),
-        .bytes(
-            "receive_bytes",
-            \.receiveBytes,
-            256...1_048_576,
-            "Bytes one read takes from the kernel; also what a socket that is being read costs."
-        ),
         .seconds(
             "idle_seconds",
             \.idle,

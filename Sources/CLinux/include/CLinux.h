@@ -1,12 +1,16 @@
-// What Linux offers and Swift's Glibc module leaves out: epoll, eventfd, accept4.
+// What Linux offers and Swift's Glibc module leaves out: epoll, eventfd, accept4, names of threads.
 #ifndef FANFARE_CLINUX_H
 #define FANFARE_CLINUX_H
 
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
 /// accept4(2) with SOCK_NONBLOCK and SOCK_CLOEXEC; the header declares it for _GNU_SOURCE only.
 int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length);
+
+/// pthread_setname_np(3): at most 15 bytes of `name` are shown.
+void fanfare_name_thread(pthread_t thread, const char *name);
 
 #endif

@@ -64,24 +64,35 @@ final class SocketUpgrader: HTTPServerProtocolUpgrader {
             let stranger = try pipeline.handler(type: HTTPHandler.self)
             guard let exchange = stranger.takeExchange() else { throw Refused() }
             pipeline.removeHandler(stranger, promise: nil)
-            guard
-                let socket = exchange.attach(
-                    SocketWriter(channel: context.channel, isTransformed: stranger.isEncrypted)
-                )
-            else { throw Refused() }
-            try pipeline.addHandler(SocketHandler(socket: socket))
+            let writer =
+                stranger.isEncrypted
+                ? SocketWriter(channel: context.channel, isTransformed: true)
+                : (context.channel as? PipelineChannel)?.takeWriter()
+            guard let writer, let socket = exchange.attach(writer) else { throw Refused() }
+            try pipeline.addHandler(SocketHandler(socket: socket, staysInPipeline: stranger.isEncrypted))
         }
     }
 }
 
-/// The one handler of an established socket: bytes in, and the end.
+/// Passes a socket what its pipeline reads: for ever over TLS, else what came behind the handshake, until the pipeline is
+/// done and the socket takes over the bare connection.
 final class SocketHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let socket: Socket
+    private let staysInPipeline: Bool
 
-    init(socket: Socket) {
+    init(socket: Socket, staysInPipeline: Bool) {
         self.socket = socket
+        self.staysInPipeline = staysInPipeline
+    }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        guard !staysInPipeline, event is HTTPServerUpgradeEvents, let channel = context.channel as? PipelineChannel else {
+            return context.fireUserInboundEventTriggered(event)
+        }
+        // When NIO has passed on what it kept meanwhile.
+        socket.worker.onNextTurn { [socket] in channel.release(to: socket) }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {

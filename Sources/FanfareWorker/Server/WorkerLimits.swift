@@ -39,9 +39,6 @@ public struct WorkerLimits: Sendable, Equatable {
     package var pingAfter = Milliseconds(25_000)
     /// A peer has this long to answer a close frame.
     package var closeWithin = Milliseconds(5_000)
-    /// What one read takes from the kernel at most, rounded up to a power of two. A socket begins with 512 bytes, or
-    /// less if this is less, and keeps what it has grown to.
-    public var receiveBytes = 2_048
 
     /// A socket whose client says nothing for this long is closed with 3008; pings do not count. 0: never.
     package var idle = Milliseconds(0)

@@ -2,73 +2,89 @@ import FanfareModel
 import FanfareTransport
 import NIOCore
 import NIOHTTP1
-import NIOPosix
 import NIOSSL
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
+import Glibc
 
-/// Binds the port of a worker and makes the pipeline of each connection.
-enum WorkerListener {
-    /// Binds what the configuration names; nothing is accepted before `autoRead` is set.
+/// The port of a worker: accepts connections and makes the pipeline of each handshake. On the worker's loop.
+final class WorkerListener {
+    /// A socket that listens, before a loop has it.
+    struct Port: Sendable {
+        let descriptor: CInt
+        /// For listings.
+        let address: String
+        /// The TCP port, or the one configured.
+        let number: Int
+        let socketFile: SocketFile?
+        let tls: NIOSSLContext?
+    }
+
+    private let listener: DescriptorListener
+    private let socketFile: SocketFile?
+
+    /// Accepts for `worker`; not before ``start()``.
+    init(_ port: Port, _ configuration: WorkerServer.Configuration, on loop: EpollLoop, _ worker: WorkerLoop) {
+        socketFile = port.socketFile
+        listener = DescriptorListener(port.descriptor, on: loop) { descriptor, address in
+            guard worker.admitsStranger() else {
+                Glibc.close(descriptor)
+                return
+            }
+            let channel = PipelineChannel(descriptor, on: loop, remoteAddress: address)
+            do {
+                if let tls = port.tls {
+                    try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls))
+                }
+                try Self.addHandshake(to: channel, worker)
+                channel.activate()
+            } catch {
+                channel.close(promise: nil)
+            }
+        }
+    }
+
+    func start() {
+        listener.start()
+    }
+
+    func close() {
+        socketFile?.remove()
+        listener.close()
+    }
+
+    /// Binds what the configuration names.
     ///
     /// - Throws: ``ProgramFailure`` with exit `configuration`.
-    static func bind(
-        _ configuration: WorkerServer.Configuration,
-        on loop: any EventLoop,
-        _ worker: NIOLoopBoundBox<WorkerLoop?>
-    ) async throws -> (any Channel, SocketFile?) {
-        let limits = configuration.workerLimits
+    static func bind(_ configuration: WorkerServer.Configuration) throws -> Port {
+        let backlog = configuration.workerLimits.backlog
         let tls = try configuration.tls.map { try context(certificateFile: $0.certificateFile, keyFile: $0.keyFile) }
-        let bootstrap = ServerBootstrap(group: loop)
-            .serverChannelOption(.backlog, value: limits.backlog)
-            .serverChannelOption(.autoRead, value: false)
-            .childChannelOption(.maxMessagesPerRead, value: 16)
-            .childChannelOption(.recvAllocator, value: receiveAllocator(limits))
-            .childChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    guard let worker = worker.value, worker.admitsStranger() else { throw ChannelError.eof }
-                    if let tls {
-                        try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls))
-                    }
-                    try addHandshake(to: channel, worker)
-                }
-            }
         if let descriptor = configuration.listenDescriptor {
-            guard isStreamSocket(descriptor), let channel = try? await bootstrap.withBoundSocket(descriptor).get()
-            else {
+            guard isStreamSocket(descriptor) else {
                 throw ProgramFailure(
                     .configuration,
                     "cannot listen on fd:\(descriptor); it must be a bound stream socket that this process was given"
                 )
             }
-            return (channel, nil)
+            // It may be bound only.
+            Glibc.listen(descriptor, backlog)
+            let number = DescriptorListener.port(of: descriptor) ?? configuration.listenPort
+            let address = "\(configuration.listenHost):\(number)"
+            return Port(descriptor: descriptor, address: address, number: number, socketFile: nil, tls: tls)
         }
         if let path = configuration.listenPath {
-            let (descriptor, file) = try SocketFile.listen(on: path, backlog: limits.backlog)
-            do {
-                return (try await bootstrap.withBoundSocket(descriptor).get(), file)
-            } catch {
-                file.remove()
-                throw ProgramFailure(
-                    .configuration,
-                    "cannot listen on unix:\(path): \(reason(error)); choose another path"
-                )
-            }
+            let (descriptor, file) = try SocketFile.listen(on: path, backlog: backlog)
+            let number = configuration.listenPort
+            return Port(descriptor: descriptor, address: "unix:\(path)", number: number, socketFile: file, tls: tls)
         }
         do {
-            let channel =
-                try await bootstrap
-                .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
-                .serverChannelOption(.socketOption(.init(rawValue: SO_REUSEPORT)), value: 1)
-                .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
-                .bind(host: configuration.listenHost, port: configuration.listenPort).get()
-            return (channel, nil)
+            let wanted = try SocketAddress.makeAddressResolvingHost(
+                configuration.listenHost,
+                port: configuration.listenPort
+            )
+            let descriptor = try DescriptorListener.listen(on: wanted, backlog: Int(backlog), sharesPort: true)
+            let number = DescriptorListener.port(of: descriptor) ?? configuration.listenPort
+            let address = "\(configuration.listenHost):\(number)"
+            return Port(descriptor: descriptor, address: address, number: number, socketFile: nil, tls: tls)
         } catch {
             let address = "\(configuration.listenHost):\(configuration.listenPort)"
             throw ProgramFailure(
@@ -78,20 +94,12 @@ enum WorkerListener {
         }
     }
 
-    /// NIO takes it for granted that a descriptor is what one says it is.
+    /// Whoever hands over a descriptor may be wrong about what it is.
     private static func isStreamSocket(_ descriptor: CInt) -> Bool {
         var kind: CInt = 0
         var length = socklen_t(MemoryLayout<CInt>.size)
         return getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 && kind == CInt(SOCK_STREAM.rawValue)
     }
-
-    /// NIO keeps the buffer of a connection's last read, so that an idle socket costs what it starts with.
-    private static func receiveAllocator(_ limits: WorkerLimits) -> AdaptiveRecvByteBufferAllocator {
-        let least = min(limits.receiveBytes, receiveBytesAtFirst)
-        return AdaptiveRecvByteBufferAllocator(minimum: least, initial: least, maximum: limits.receiveBytes)
-    }
-
-    private static let receiveBytesAtFirst = 512
 
     private static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()

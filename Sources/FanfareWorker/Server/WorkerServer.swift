@@ -3,17 +3,7 @@ package import FanfareModel
 import FanfareTransport
 package import Logging
 import NIOCore
-import NIOHTTP1
-import NIOPosix
 import Synchronization
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// One worker: a port that serves what its router says, and a link to a broker, on one event loop.
 ///
@@ -62,15 +52,14 @@ package final class WorkerServer: Sendable {
     /// The port as bound.
     package let port: Int
 
-    private let group: MultiThreadedEventLoopGroup
-    private let listener: any Channel
-    private let socketFile: SocketFile?
+    private let loop: EpollLoop
     private let running: NIOLoopBound<Running>
     private let isStopping = Atomic(false)
 
     /// What lives on the loop.
     private struct Running {
         let parts: WorkerParts
+        let port: WorkerListener
         let timer: RepeatedTask
     }
 
@@ -79,15 +68,11 @@ package final class WorkerServer: Sendable {
 
     private init(
         port: Int,
-        group: MultiThreadedEventLoopGroup,
-        listener: any Channel,
-        socketFile: SocketFile?,
+        loop: EpollLoop,
         running: NIOLoopBound<Running>
     ) {
         self.port = port
-        self.group = group
-        self.listener = listener
-        self.socketFile = socketFile
+        self.loop = loop
         self.running = running
     }
 
@@ -103,39 +88,29 @@ package final class WorkerServer: Sendable {
         router: Router,
         logger: Logger
     ) async throws -> WorkerServer {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let loop = group.next()
+        let loop = try EpollLoop(name: "fanfare-worker")
         do {
-            let worker = NIOLoopBoundBox<WorkerLoop?>.makeEmptyBox(valueType: WorkerLoop.self, eventLoop: loop)
-            let (listener, socketFile) = try await WorkerListener.bind(configuration, on: loop, worker)
-            let port = listener.localAddress?.port ?? configuration.listenPort
+            let port = try WorkerListener.bind(configuration)
             let connected = loop.makePromise(of: Void.self)
             let running = try await loop.submit {
-                let listen = configuration.listenPath.map { "unix:\($0)" } ?? "\(configuration.listenHost):\(port)"
-                let parts = WorkerParts(configuration, router, on: loop, listen: listen, logger: logger) {
+                let parts = WorkerParts(configuration, router, on: loop, listen: port.address, logger: logger) {
                     LayerSession(loop: loop, configuration: $0, logger: logger)
                 }
-                worker.value = parts.worker
+                let listener = WorkerListener(port, configuration, on: loop, parts.worker)
                 parts.worker.link.onFirstConnect = { connected.succeed() }
                 parts.session.start()
                 let bound = NIOLoopBound(parts.worker, eventLoop: loop)
                 let timer = loop.scheduleRepeatedTask(initialDelay: WorkerLoop.tick, delay: WorkerLoop.tick) { _ in
                     bound.value.timePassed()
                 }
-                return NIOLoopBound(Running(parts: parts, timer: timer), eventLoop: loop)
+                return NIOLoopBound(Running(parts: parts, port: listener, timer: timer), eventLoop: loop)
             }.get()
             loop.scheduleTask(in: firstLinkWithin) { connected.succeed() }
             try await connected.futureResult.get()
-            try await listener.setOption(.autoRead, value: true).get()
-            return WorkerServer(
-                port: port,
-                group: group,
-                listener: listener,
-                socketFile: socketFile,
-                running: running
-            )
+            try await loop.submit { running.value.port.start() }.get()
+            return WorkerServer(port: port.number, loop: loop, running: running)
         } catch {
-            try? await group.shutdownGracefully()
+            try? await loop.shutdownGracefully()
             throw error
         }
     }
@@ -150,11 +125,11 @@ package final class WorkerServer: Sendable {
     /// - Parameter within: Sockets that have not answered the close frame by then are cut off.
     package func stop(within: Milliseconds) async {
         guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
-        socketFile?.remove()
-        try? await listener.close()
-        let loop = running.eventLoop
         let emptied = loop.makePromise(of: Void.self)
-        loop.execute { [running] in running.value.parts.worker.stop { emptied.succeed() } }
+        loop.execute { [running] in
+            running.value.port.close()
+            running.value.parts.worker.stop { emptied.succeed() }
+        }
         loop.scheduleTask(in: .milliseconds(Int64(clamping: within.value))) { emptied.succeed() }
         try? await emptied.futureResult.get()
         try? await loop.submit { [running] in
@@ -163,6 +138,6 @@ package final class WorkerServer: Sendable {
         }.get()
         // The goodbye leaves at the end of the turn that gathered it; another turn and it has.
         for _ in 0..<2 { try? await loop.submit {}.get() }
-        try? await group.shutdownGracefully()
+        try? await loop.shutdownGracefully()
     }
 }

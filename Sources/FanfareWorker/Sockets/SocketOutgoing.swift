@@ -117,3 +117,5 @@ package protocol SocketOutlet: AnyObject {
 }
 
 extension SocketWriter: SocketOutlet {}
+
+extension Socket: ByteReceiver {}

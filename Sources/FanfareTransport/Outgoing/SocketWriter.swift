@@ -9,12 +9,13 @@ package import NIOCore
 #endif
 
 /// Writes the bytes of one connection straight to its descriptor with `send(2)`; what the kernel does not take waits in
-/// an ``OutgoingQueue`` and goes through NIO, a bounded part at a time, order kept.
+/// an ``OutgoingQueue`` until there is room again, order kept.
 ///
-/// Whoever owns the connection sends everything through one writer and nothing past it: frames of a broker link as
-/// bytes, WebSocket frames as ``LentFrames``, never both but for a last close frame. None of its functions calls into
-/// NIO before it returns: a NIO write can close the channel and run `channelInactive` in the middle of the caller's
-/// loop. Not Sendable; it lives on its channel's loop.
+/// Works over a ``DescriptorConnection``, and over a NIO channel: there what waits goes by way of NIO, a bounded part at
+/// a time. Whoever owns the connection sends everything through one writer and nothing past it: frames of a broker link
+/// as bytes, WebSocket frames as ``LentFrames``, never both but for a last close frame. None of its functions calls its
+/// owner, or NIO, before it returns: a NIO write can close the channel and run `channelInactive` in the middle of the
+/// caller's loop. Not Sendable; it lives on its connection's loop.
 package final class SocketWriter {
     /// What became of the bytes of one write.
     package enum Outcome: Equatable {
@@ -30,27 +31,53 @@ package final class SocketWriter {
         case failed
     }
 
-    /// What there is while bytes wait. From its making until it is gone, a hand-over to NIO is scheduled or under way.
+    /// What there is while bytes wait. From its making until it is gone, the kernel is asked for room, or a hand-over to
+    /// NIO is scheduled or under way.
     private final class Backlog {
         var queue = OutgoingQueue()
+        /// What has begun to go out: it cannot be dropped any more.
+        var part: ArraySlice<UInt8> = []
         /// What NIO has of ours.
         var handedBytes = 0
-        var handedSince = 0
+        var partSince = 0
+
+        var partBytes: Int { part.count + handedBytes }
+
+        /// Takes the next part of the queue.
+        func takePart() -> ArraySlice<UInt8> {
+            partSince = queue.oldest ?? 0
+            guard var part = queue.next(atMost: SocketWriter.partBytes) else { return [] }
+            while part.count < SocketWriter.partBytes,
+                let piece = queue.next(atMost: SocketWriter.partBytes - part.count)
+            {
+                part.append(contentsOf: piece)
+            }
+            return part
+        }
     }
 
     /// The descriptor a fan-out loop may `send` to right now; −1 while bytes wait here or in NIO, once the connection
     /// is gone, and always for a channel without a descriptor of its own.
     package private(set) var directDescriptor: CInt
     private let descriptor: CInt
-    private let channel: any Channel
+    /// What carries it: one of the two.
+    private let channel: (any Channel)?
+    private unowned let connection: DescriptorConnection?
     private var backlog: Backlog?
     /// Called when the last pending byte has gone to the kernel, never from inside ``write(_:)``.
     package var onDrained: (() -> Void)?
     private var isOpen = true
     private var endWhenDrained: CloseMode?
 
-    /// What NIO gets at once: it cannot be dropped any more.
-    private static let handOverBytes = 65_536
+    private static let partBytes = 65_536
+
+    /// On the connection's loop.
+    init(connection: DescriptorConnection) {
+        channel = nil
+        self.connection = connection
+        descriptor = connection.descriptor
+        directDescriptor = descriptor
+    }
 
     /// Takes the descriptor of `channel`. On its loop, when the channel is registered and nothing written through NIO
     /// is pending.
@@ -62,6 +89,7 @@ package final class SocketWriter {
     package init(channel: any Channel, isTransformed: Bool = false) {
         channel.eventLoop.preconditionInEventLoop()
         self.channel = channel
+        connection = nil
         let found: CInt? =
             isTransformed
             ? nil
@@ -71,12 +99,12 @@ package final class SocketWriter {
     }
 
     /// Bytes the kernel has not taken yet.
-    package var pendingBytes: Int { backlog.map { $0.queue.byteCount + $0.handedBytes } ?? 0 }
+    package var pendingBytes: Int { backlog.map { $0.queue.byteCount + $0.partBytes } ?? 0 }
 
     /// The tick since when the oldest pending byte waits, `nil` when none does.
     package var waitingSince: Int? {
         guard let backlog else { return nil }
-        return backlog.handedBytes > 0 ? backlog.handedSince : backlog.queue.oldest
+        return backlog.partBytes > 0 ? backlog.partSince : backlog.queue.oldest
     }
 
     // MARK: Bytes
@@ -183,21 +211,23 @@ package final class SocketWriter {
     /// Closes the connection without waiting for pending bytes, after the caller has returned.
     package func close() {
         channelClosed()
-        channel.eventLoop.assumeIsolated().execute { [channel] in channel.close(promise: nil) }
+        onNextTurn { $0.close(promise: nil) } orOn: { $0.end() }
     }
 
     /// Goes on reading the peer, or lets the kernel hold it back.
     package func setReading(_ isReading: Bool) {
-        channel.eventLoop.assumeIsolated().execute { [channel] in
-            channel.setOption(.autoRead, value: isReading).whenComplete { _ in }
+        onNextTurn {
+            $0.setOption(.autoRead, value: isReading).whenComplete { _ in }
+        } orOn: {
+            $0.setReading(isReading)
         }
     }
 
     private func closeOutput() {
-        channel.eventLoop.assumeIsolated().execute { [channel] in channel.close(mode: .output, promise: nil) }
+        onNextTurn { $0.close(mode: .output, promise: nil) } orOn: { $0.closeOutput() }
     }
 
-    /// Must be called from `channelInactive`: the kernel gives the descriptor's number to the next connection.
+    /// Must be called when the connection is gone: the kernel gives the descriptor's number to the next one.
     package func channelClosed() {
         isOpen = false
         directDescriptor = -1
@@ -205,7 +235,7 @@ package final class SocketWriter {
         onDrained = nil
     }
 
-    // MARK: By way of NIO
+    // MARK: What waits
 
     /// Where bytes wait from now on.
     private func waiting() -> Backlog {
@@ -213,29 +243,40 @@ package final class SocketWriter {
         let backlog = Backlog()
         self.backlog = backlog
         directDescriptor = -1
-        scheduleHandOver()
+        if let connection { connection.awaitRoom(true) } else { scheduleHandOver() }
         return backlog
     }
 
+    /// The kernel has room again: sends what waits.
+    func drain() {
+        guard let backlog, let connection else { return }
+        while true {
+            if backlog.part.isEmpty { backlog.part = backlog.takePart() }
+            guard !backlog.part.isEmpty else { break }
+            let taken = backlog.part.withUnsafeBytes { Self.send($0, to: descriptor) }
+            guard taken >= 0 else { return connection.end() }
+            backlog.part = backlog.part.dropFirst(taken)
+            guard backlog.part.isEmpty else { return }
+        }
+        connection.awaitRoom(false)
+        drained()
+    }
+
+    // MARK: By way of NIO
+
     private func scheduleHandOver() {
-        channel.eventLoop.assumeIsolated().execute { self.handOver() }
+        channel?.eventLoop.assumeIsolated().execute { self.handOver() }
     }
 
     /// Gives NIO the first part of what waits; the next follows when NIO has written this one.
     private func handOver() {
-        guard let backlog else { return }
-        let since = backlog.queue.oldest ?? 0
-        let room = min(backlog.queue.byteCount, Self.handOverBytes)
-        guard room > 0 else { return drained() }
-        var buffer = channel.allocator.buffer(capacity: room)
-        while buffer.readableBytes < room, let piece = backlog.queue.next(atMost: room - buffer.readableBytes) {
-            buffer.writeBytes(piece)
-        }
-        backlog.handedBytes = buffer.readableBytes
-        backlog.handedSince = since
+        guard let backlog, let channel else { return }
+        let part = backlog.takePart()
+        guard !part.isEmpty else { return drained() }
+        backlog.handedBytes = part.count
         let written = channel.eventLoop.makePromise(of: Void.self)
         written.futureResult.assumeIsolated().whenComplete { self.handedOver($0) }
-        channel.writeAndFlush(buffer, promise: written)
+        channel.writeAndFlush(channel.allocator.buffer(bytes: part), promise: written)
     }
 
     private func handedOver(_ result: Result<Void, any Error>) {
@@ -253,6 +294,18 @@ package final class SocketWriter {
         default:
             directDescriptor = descriptor
             onDrained?()
+        }
+    }
+
+    /// Does something to what carries this writer when the caller has returned.
+    private func onNextTurn(
+        _ channelBody: @escaping (any Channel) -> Void,
+        orOn connectionBody: @escaping (DescriptorConnection) -> Void
+    ) {
+        if let connection {
+            connection.loop.onNextTurn { connectionBody(connection) }
+        } else if let channel {
+            channel.eventLoop.assumeIsolated().execute { channelBody(channel) }
         }
     }
 }

@@ -29,10 +29,9 @@ package enum StreamFailure: Error, Sendable, Equatable {
 /// One connection of frames: what a read brings is split and passed on as a burst; what is written is gathered in
 /// one buffer and sent once per loop turn.
 ///
-/// The only handler in its pipeline. Not Sendable; it lives on its channel's loop.
-package final class FrameConnection: ChannelInboundHandler {
-    package typealias InboundIn = ByteBuffer
-
+/// Over a ``DescriptorConnection`` whose receiver it is, or over a NIO channel as the only handler in its pipeline. Not
+/// Sendable; it lives on its connection's loop.
+package final class FrameConnection {
     /// Frames and bytes since the connection opened.
     package struct Traffic: Sendable, Equatable {
         package var framesIn: UInt64 = 0
@@ -138,44 +137,19 @@ package final class FrameConnection: ChannelInboundHandler {
 
     // MARK: Reading
 
-    package func channelActive(context: ChannelHandlerContext) {
-        open(context)
-    }
-
-    package func handlerAdded(context: ChannelHandlerContext) {
-        if context.channel.isActive { open(context) }
-    }
-
-    private func open(_ context: ChannelHandlerContext) {
-        guard writer == nil else { return }
-        let writer = SocketWriter(channel: context.channel)
+    /// The connection is up. Before anything it brings.
+    ///
+    /// - Parameters:
+    ///   - writer: Of the same connection.
+    ///   - remote: Where the peer connects from, for logs.
+    package func open(_ writer: SocketWriter, remote: String) {
+        guard self.writer == nil else { return }
         writer.onDrained = { [unowned self] in receiver.connectionDrained(self) }
         self.writer = writer
         isOpen = true
-        lastHeard = context.eventLoop.now
-        remote = context.channel.remoteAddress.map { "\($0)" } ?? ""
+        lastHeard = .now()
+        self.remote = remote
         receiver.connectionOpened(self)
-    }
-
-    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        let buffer = unwrapInboundIn(data)
-        guard isOpen else { return }
-        lastHeard = context.eventLoop.now
-        traffic.bytesIn += UInt64(buffer.readableBytes)
-        buffer.withUnsafeReadableBytes { bytes in
-            if opensLikeHTTP(bytes) { return receiver.connection(self, failed: .http) }
-            do {
-                try decoder.feed(bytes) { payload in
-                    guard isOpen else { return }
-                    traffic.framesIn += 1
-                    receiver.connection(self, received: payload)
-                }
-            } catch {
-                guard isOpen else { return }
-                let failure = error as? Failure ?? Failure(.malformedFrame, "the stream cannot be read: \(error)")
-                receiver.connection(self, failed: .frame(failure))
-            }
-        }
     }
 
     private func opensLikeHTTP(_ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -184,21 +158,34 @@ package final class FrameConnection: ChannelInboundHandler {
         self.opening = opening.count < 4 ? opening : nil
         return opening.withUnsafeBytes { FrameDecoder.looksLikeHTTP($0) }
     }
+}
 
-    package func channelReadComplete(context: ChannelHandlerContext) {
-        receiver.connectionFinishedBurst(self)
-        context.fireChannelReadComplete()
+extension FrameConnection: ByteReceiver {
+    package func received(_ bytes: UnsafeRawBufferPointer) {
+        guard isOpen else { return }
+        lastHeard = .now()
+        traffic.bytesIn += UInt64(bytes.count)
+        if opensLikeHTTP(bytes) { return receiver.connection(self, failed: .http) }
+        do {
+            try decoder.feed(bytes) { payload in
+                guard isOpen else { return }
+                traffic.framesIn += 1
+                receiver.connection(self, received: payload)
+            }
+        } catch {
+            guard isOpen else { return }
+            let failure = error as? Failure ?? Failure(.malformedFrame, "the stream cannot be read: \(error)")
+            receiver.connection(self, failed: .frame(failure))
+        }
     }
 
-    package func channelInactive(context: ChannelHandlerContext) {
+    package func finishedBurst() {
+        receiver.connectionFinishedBurst(self)
+    }
+
+    package func disconnected() {
         isOpen = false
         writer?.channelClosed()
         receiver.connectionClosed(self)
-        context.fireChannelInactive()
-    }
-
-    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        // A reset or a failed write: the connection is over, `channelInactive` tells the receiver.
-        context.close(promise: nil)
     }
 }

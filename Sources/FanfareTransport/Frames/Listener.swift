@@ -1,0 +1,62 @@
+package import FanfareModel
+import NIOCore
+
+/// One endpoint that accepts frame connections.
+package struct Listener: Sendable {
+    /// The endpoint as bound: port 0 has become a port.
+    package let endpoint: Endpoint
+    private let listener: NIOLoopBound<DescriptorListener>
+    private let socketFile: SocketFile?
+
+    /// Connections the kernel keeps until they are accepted.
+    private static let backlog = 1_024
+
+    /// Binds `endpoint` and accepts on `loop`. On the loop; a name of a host is looked up there.
+    ///
+    /// - Parameter make: Runs for each connection.
+    /// - Throws: ``ProgramFailure`` with exit `configuration` when the address is taken, the folder is missing, or
+    ///   somebody listens on the Unix socket already.
+    package static func bind(
+        _ endpoint: Endpoint,
+        on loop: EpollLoop,
+        make: @escaping () -> FrameConnection
+    ) throws -> Listener {
+        let (descriptor, file) = try listen(on: endpoint)
+        let listener = DescriptorListener(descriptor, on: loop) { descriptor, address in
+            let connection = make()
+            let carrier = DescriptorConnection(descriptor, on: loop, receiver: connection)
+            connection.open(carrier.writer, remote: address.map { "\($0)" } ?? "unix")
+        }
+        listener.start()
+        let bound: Endpoint =
+            switch endpoint {
+            case .tcp(let host, let port): .tcp(host: host, port: listener.port ?? port)
+            case .unix: endpoint
+            }
+        return Listener(endpoint: bound, listener: NIOLoopBound(listener, eventLoop: loop), socketFile: file)
+    }
+
+    private static func listen(on endpoint: Endpoint) throws -> (CInt, SocketFile?) {
+        switch endpoint {
+        case .tcp(let host, let port):
+            do {
+                let address = try SocketAddress.makeAddressResolvingHost(host, port: port)
+                return (try DescriptorListener.listen(on: address, backlog: backlog), nil)
+            } catch {
+                throw ProgramFailure(
+                    .configuration,
+                    "cannot listen on \(endpoint): \(SystemReason.text(error)); choose another address"
+                )
+            }
+        case .unix(let path):
+            let (descriptor, file) = try SocketFile.listen(on: path, backlog: CInt(backlog))
+            return (descriptor, file)
+        }
+    }
+
+    /// Removes the Unix socket, if it is still the one this listener made, and stops accepting. On the loop.
+    package func close() {
+        socketFile?.remove()
+        listener.value.close()
+    }
+}

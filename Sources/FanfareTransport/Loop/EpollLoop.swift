@@ -1,0 +1,243 @@
+import CLinux
+import Glibc
+import NIOCore
+import Synchronization
+
+/// Somebody whose descriptor an ``EpollLoop`` watches. Called on the loop.
+package protocol DescriptorHandler: AnyObject {
+    /// What was watched for has come about, or the connection is over.
+    func ready(_ readiness: Readiness)
+}
+
+/// What a descriptor is watched for, and what became of it.
+package struct Readiness: OptionSet, Sendable {
+    package let rawValue: UInt32
+
+    package init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    package static let readable = Readiness(rawValue: EPOLLIN.rawValue)
+    package static let writable = Readiness(rawValue: EPOLLOUT.rawValue)
+    /// The peer sends nothing more.
+    package static let inputEnded = Readiness(rawValue: EPOLLRDHUP.rawValue)
+    /// The connection is broken; always watched for.
+    package static let broken = Readiness(rawValue: EPOLLERR.rawValue | EPOLLHUP.rawValue)
+}
+
+/// One thread that waits for descriptors, timers and tasks: a NIO event loop for whatever is written against NIO's
+/// protocols, without a NIO channel for each descriptor.
+///
+/// One turn handles every descriptor that is ready, then the tasks that gave; so what is gathered with
+/// ``execute(_:)`` goes out once for all a turn has read. Descriptors are reported as long as they are ready
+/// (level-triggered): a handler that reads one piece a turn leaves none behind and keeps nobody waiting.
+///
+/// `@unchecked Sendable`: everything but `incoming` and the constants is used on the loop's own thread only, which
+/// every function that is not declared by NIO checks or says; `incoming` has its lock.
+package final class EpollLoop: EventLoop, @unchecked Sendable {
+    /// Tasks of other threads, and whether the loop has been told of them.
+    private struct Incoming {
+        var tasks: [() -> Void] = []
+        var isWoken = false
+        var isOver = false
+    }
+
+    private struct Watch {
+        var handler: (any DescriptorHandler)?
+        /// Tells this watch from an earlier one of the same number, whose event may still be in the batch.
+        var generation: UInt32 = 0
+    }
+
+    /// Descriptors looked at in one turn; the others' turn comes with the next.
+    private static let eventsPerTurn = 512
+    /// Tasks run before descriptors are looked at again.
+    private static let tasksPerTurn = 4_096
+    /// The most one read takes: whoever sends more waits for the others' turn.
+    package static let readBytes = 65_536
+
+    private let epoll: CInt
+    private let wakeUp: CInt
+    private let incoming = Mutex(Incoming())
+    private let thread = Atomic<UInt>(0)
+    private var watches: ContiguousArray<Watch> = []
+    private var tasks: ContiguousArray<() -> Void> = []
+    private var running: ContiguousArray<() -> Void> = []
+    var timers = LoopTimers()
+    private var isStopping = false
+    private var onStopped: (@Sendable () -> Void)?
+    /// Where reads go: one for all descriptors, as none keeps what it read.
+    let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EpollLoop.readBytes, alignment: 16)
+
+    /// Starts the loop on a thread of its own.
+    ///
+    /// - Parameter name: For the system's listings of threads, at most 15 bytes.
+    /// - Throws: `IOError` when the process has no descriptor or thread left.
+    package init(name: String = "fanfare-loop") throws {
+        epoll = epoll_create1(CInt(EPOLL_CLOEXEC))
+        wakeUp = eventfd(0, CInt(EFD_CLOEXEC) | CInt(EFD_NONBLOCK))
+        guard epoll >= 0, wakeUp >= 0 else { throw IOError(errnoCode: errno, reason: "epoll_create1") }
+        control(EPOLL_CTL_ADD, wakeUp, .readable, generation: 0)
+        try startThread(name)
+    }
+
+    deinit {
+        readBuffer.deallocate()
+    }
+
+    /// Whether the caller runs on this loop.
+    package var inEventLoop: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    // MARK: Descriptors
+
+    /// Watches a descriptor that is not watched yet; the handler is kept until ``unwatch(_:)``.
+    package func watch(_ descriptor: CInt, for readiness: Readiness, _ handler: any DescriptorHandler) {
+        let index = Int(descriptor)
+        while watches.count <= index { watches.append(Watch()) }
+        watches[index].handler = handler
+        watches[index].generation &+= 1
+        control(EPOLL_CTL_ADD, descriptor, readiness, generation: watches[index].generation)
+    }
+
+    /// Watches for something else from now on.
+    package func rewatch(_ descriptor: CInt, for readiness: Readiness) {
+        control(EPOLL_CTL_MOD, descriptor, readiness, generation: watches[Int(descriptor)].generation)
+    }
+
+    /// Ends the watch; must come before the descriptor is closed.
+    package func unwatch(_ descriptor: CInt) {
+        watches[Int(descriptor)].handler = nil
+        control(EPOLL_CTL_DEL, descriptor, [], generation: 0)
+    }
+
+    private func control(_ operation: CInt, _ descriptor: CInt, _ readiness: Readiness, generation: UInt32) {
+        var event = epoll_event()
+        event.events = readiness.rawValue
+        event.data.u64 = UInt64(generation) << 32 | UInt64(UInt32(bitPattern: descriptor))
+        let result = epoll_ctl(epoll, operation, descriptor, &event)
+        precondition(result == 0, "epoll_ctl(\(operation)) of descriptor \(descriptor): errno \(errno)")
+    }
+
+    // MARK: Tasks
+
+    /// Runs `task` when everything that is ready now has been handled. On the loop.
+    package func onNextTurn(_ task: @escaping () -> Void) {
+        tasks.append(task)
+    }
+
+    /// Runs `task` on the loop, from any thread; in order among those of one caller. Dropped once the loop has ended.
+    package func execute(_ task: @escaping @Sendable () -> Void) {
+        if inEventLoop { return tasks.append(task) }
+        let wakes = incoming.withLock { incoming in
+            guard !incoming.isOver else { return false }
+            incoming.tasks.append(task)
+            defer { incoming.isWoken = true }
+            return !incoming.isWoken
+        }
+        guard wakes else { return }
+        var one: UInt64 = 1
+        write(wakeUp, &one, MemoryLayout<UInt64>.size)
+    }
+
+    private func takeIncoming() {
+        var count: UInt64 = 0
+        read(wakeUp, &count, MemoryLayout<UInt64>.size)
+        let taken = incoming.withLock { incoming in
+            incoming.isWoken = false
+            defer { incoming.tasks.removeAll(keepingCapacity: true) }
+            return incoming.tasks
+        }
+        tasks.append(contentsOf: taken)
+    }
+
+    private func runTasks() {
+        var count = 0
+        while !tasks.isEmpty, count < Self.tasksPerTurn {
+            swap(&tasks, &running)
+            count += running.count
+            for task in running { task() }
+            running.removeAll(keepingCapacity: true)
+        }
+    }
+
+    // MARK: The thread
+
+    private func startThread(_ name: String) throws {
+        let loop = Unmanaged.passRetained(self)
+        var identifier = pthread_t()
+        let result = pthread_create(
+            &identifier,
+            nil,
+            { argument in
+                let loop = Unmanaged<EpollLoop>.fromOpaque(argument!).takeRetainedValue()
+                loop.thread.store(UInt(pthread_self()), ordering: .relaxed)
+                loop.run()
+                return nil
+            },
+            loop.toOpaque()
+        )
+        guard result == 0 else {
+            loop.release()
+            throw IOError(errnoCode: result, reason: "pthread_create")
+        }
+        thread.store(UInt(identifier), ordering: .relaxed)
+        fanfare_name_thread(identifier, name)
+        pthread_detach(identifier)
+    }
+
+    private func run() {
+        let events = UnsafeMutableBufferPointer<epoll_event>.allocate(capacity: Self.eventsPerTurn)
+        defer { events.deallocate() }
+        while !isStopping {
+            let count = epoll_wait(epoll, events.baseAddress, CInt(events.count), waitMilliseconds)
+            for event in events.prefix(Int(max(0, count))) { dispatch(event) }
+            let now = NIODeadline.now()
+            while let task = timers.popDue(at: now) { task() }
+            runTasks()
+        }
+        end()
+    }
+
+    /// Until the next timer, rounded up to what epoll counts in; not at all when tasks wait.
+    private var waitMilliseconds: CInt {
+        guard tasks.isEmpty else { return 0 }
+        guard let deadline = timers.next else { return -1 }
+        let nanoseconds = (deadline - .now()).nanoseconds
+        return nanoseconds <= 0 ? 0 : CInt(clamping: (nanoseconds - 1) / 1_000_000 + 1)
+    }
+
+    private func dispatch(_ event: epoll_event) {
+        let descriptor = CInt(bitPattern: UInt32(truncatingIfNeeded: event.data.u64))
+        guard descriptor != wakeUp else { return takeIncoming() }
+        let watch = watches[Int(descriptor)]
+        guard watch.generation == UInt32(event.data.u64 >> 32) else { return }
+        watch.handler?.ready(Readiness(rawValue: event.events))
+    }
+
+    // MARK: The end
+
+    /// Ends the loop: what has been handed to it runs, timers do not; descriptors still watched are let go, not closed.
+    ///
+    /// - Parameter onStopped: Called on the loop's thread when it does nothing any more.
+    func stop(_ onStopped: @escaping @Sendable () -> Void) {
+        execute { [self] in
+            isStopping = true
+            self.onStopped = onStopped
+        }
+    }
+
+    private func end() {
+        let last = incoming.withLock { incoming in
+            incoming.isOver = true
+            defer { incoming.tasks = [] }
+            return incoming.tasks
+        }
+        tasks.append(contentsOf: last)
+        timers.cancelAll()
+        while !tasks.isEmpty { runTasks() }
+        watches = []
+        Glibc.close(epoll)
+        Glibc.close(wakeUp)
+        onStopped?()
+        onStopped = nil
+    }
+}
