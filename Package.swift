@@ -102,11 +102,14 @@ let package = Package(
             name: "fanfare",
             dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "FanfareOps", .arguments, .logging]
         ),
+        // The bare epoll loop that servers are measured against.
+        .target(name: "CLimit"),
         // Load generator and referee.
         .executableTarget(
             name: "fanfare-bench",
             dependencies: [
-                "FanfareModel", "FanfareTransport", "FanfareClient", "CLinux", .arguments, .logging, .nio, .nioPosix,
+                "FanfareModel", "FanfareTransport", "FanfareClient", "CLinux", "CLimit", .arguments, .crypto, .logging,
+                .nio, .nioPosix,
             ]
         ),
         // The examples of the documentation, runnable: fanfare-examples NAME.
@@ -171,6 +174,7 @@ let package = Package(
             name: "FanfareCommandTests",
             dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "fanfare", .arguments]
         ),
+        .testTarget(name: "FanfareBenchTests", dependencies: ["fanfare-bench"]),
     ]
 )
 

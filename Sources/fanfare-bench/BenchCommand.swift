@@ -10,6 +10,8 @@ struct BenchCommand: AsyncParsableCommand {
             Times on shared machines move; compare ratios within one run, and CPU time per delivery. The generator's \
             own CPU time is printed beside the servers': it must not be the bottleneck.
             """,
-        subcommands: [WebSocketCommand.self, StalledCommand.self, IdleCommand.self, BrokerCommand.self]
+        subcommands: [
+                WebSocketCommand.self, StalledCommand.self, IdleCommand.self, BrokerCommand.self, LimitCommand.self,
+            ]
     )
 }
