@@ -1,10 +1,25 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
+#include <errno.h>
+#include <limits.h>
 #include <string.h>
+#include <time.h>
 
 int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length)
 {
     return accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+int fanfare_epoll_wait(int epoll, struct epoll_event *events, int count, long long nanoseconds)
+{
+    if (nanoseconds <= 0)
+        return epoll_wait(epoll, events, count, nanoseconds < 0 ? -1 : 0);
+    struct timespec timeout = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    int ready = epoll_pwait2(epoll, events, count, &timeout, NULL);
+    if (ready >= 0 || errno != ENOSYS)
+        return ready;
+    long long milliseconds = (nanoseconds - 1) / 1000000 + 1;
+    return epoll_wait(epoll, events, count, milliseconds > INT_MAX ? INT_MAX : (int)milliseconds);
 }
 
 void fanfare_name_thread(pthread_t thread, const char *name)

@@ -10,6 +10,10 @@
 /// accept4(2) with SOCK_NONBLOCK and SOCK_CLOEXEC; the header declares it for _GNU_SOURCE only.
 int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length);
 
+/// epoll_pwait2(2), whose timeout is in nanoseconds; less than 0 waits for ever. A kernel before 5.11 waits in whole
+/// milliseconds, rounded up.
+int fanfare_epoll_wait(int epoll, struct epoll_event *events, int count, long long nanoseconds);
+
 /// pthread_setname_np(3): at most 15 bytes of `name` are shown.
 void fanfare_name_thread(pthread_t thread, const char *name);
 

@@ -188,7 +188,7 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         let events = UnsafeMutableBufferPointer<epoll_event>.allocate(capacity: Self.eventsPerTurn)
         defer { events.deallocate() }
         while !isStopping {
-            let count = epoll_wait(epoll, events.baseAddress, CInt(events.count), waitMilliseconds)
+            let count = fanfare_epoll_wait(epoll, events.baseAddress, CInt(events.count), waitNanoseconds)
             for event in events.prefix(Int(max(0, count))) { dispatch(event) }
             let now = NIODeadline.now()
             while let task = timers.popDue(at: now) { task() }
@@ -197,12 +197,11 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         end()
     }
 
-    /// Until the next timer, rounded up to what epoll counts in; not at all when tasks wait.
-    private var waitMilliseconds: CInt {
+    /// Until the next timer; less than 0 when there is none, and not at all when tasks wait.
+    private var waitNanoseconds: Int64 {
         guard tasks.isEmpty else { return 0 }
         guard let deadline = timers.next else { return -1 }
-        let nanoseconds = (deadline - .now()).nanoseconds
-        return nanoseconds <= 0 ? 0 : CInt(clamping: (nanoseconds - 1) / 1_000_000 + 1)
+        return max(0, (deadline - .now()).nanoseconds)
     }
 
     private func dispatch(_ event: epoll_event) {

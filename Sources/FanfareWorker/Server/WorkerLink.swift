@@ -224,7 +224,7 @@ final class WorkerLink: LayerDelegate {
     }
 
     func layerDidFinishBurst() {
-        worker.fanOut.flush()
+        worker.fanOut.burstEnded()
         writeReports()
     }
 

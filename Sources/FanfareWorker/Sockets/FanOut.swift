@@ -1,4 +1,5 @@
 import FanfareTransport
+import NIOCore
 
 /// Which sockets are in which groups, and the way of a group message to them.
 ///
@@ -13,6 +14,10 @@ final class FanOut {
     /// Members of the fan-out under way that the kernel did not take everything for, with what it took.
     private var unfinished: [(socket: Socket, taken: Int)] = []
     private let mergedBytes: Int
+    private var pace = FanOutPace()
+    private let loop: any EventLoop
+    /// Whether what was gathered is held back for a moment.
+    private var isHeld = false
 
     /// Messages given to sockets.
     private(set) var messagesOut: UInt64 = 0
@@ -23,8 +28,9 @@ final class FanOut {
     private static let spareBytes = 65_536
 
     /// - Parameter mergedBytes: Frames of one audience that are sent before the burst is over.
-    init(mergedBytes: Int) {
+    init(mergedBytes: Int, on loop: any EventLoop) {
         self.mergedBytes = mergedBytes
+        self.loop = loop
     }
 
     /// Groups with members here or on their way.
@@ -134,15 +140,31 @@ final class FanOut {
         messagesOut += UInt64(messages)
     }
 
+    /// The burst is over: sends what was gathered, at once or, when the loop does nothing but fan out, with what comes
+    /// in the next moment; see ``FanOutPace``.
+    func burstEnded() {
+        guard !dirty.isEmpty, !isHeld else { return }
+        guard let delay = pace.delay(at: .now()) else { return flush() }
+        isHeld = true
+        loop.assumeIsolated().scheduleTask(in: delay) { [self] in
+            isHeld = false
+            flush()
+        }
+    }
+
     /// Sends what was gathered.
     ///
     /// Nothing in it calls into NIO: a write that fails closes its socket after the caller has returned.
     func flush() {
+        guard !dirty.isEmpty else { return }
+        let before = sends
+        let start = NIODeadline.now()
         while !dirty.isEmpty {
             let burst = dirty
             dirty.removeAll()
             for audience in burst { flush(audience) }
         }
+        pace.sent(sends - before, from: start, to: .now())
     }
 
     private func flush(_ audience: Audience) {
