@@ -23,44 +23,70 @@ extension Core {
         Names.node(of: name).flatMap { namespaces[namespace].owners[String($0)] }
     }
 
+    func channel(named name: String, in namespace: NamespaceSlot) -> ChannelSlot? {
+        channel(named: name, NameTable<Channel>.hash(name), in: namespace)
+    }
+
+    func channel(named name: String, _ hash: UInt32, in namespace: NamespaceSlot) -> ChannelSlot? {
+        namespaces[namespace].channels.find(hash) { channels[$0].name == name }
+    }
+
     /// The channel of that name, made if it does not exist.
+    mutating func channelSlot(_ name: String, in namespace: NamespaceSlot) throws(Failure) -> ChannelSlot {
+        try channelSlot(name, NameTable<Channel>.hash(name), in: namespace)
+    }
+
     mutating func channelSlot(
         _ name: String,
-        in namespace: NamespaceSlot,
-        _ now: Instant
+        _ hash: UInt32,
+        in namespace: NamespaceSlot
     ) throws(Failure) -> ChannelSlot {
-        if let slot = namespaces[namespace].channels[name] { return slot }
+        if let slot = channel(named: name, hash, in: namespace) { return slot }
         guard channels.count < limits.channels else {
             throw Failure(.limitReached, "the broker knows \(limits.channels) channels, its limit \"channels\"")
         }
-        lastChannel += 1
-        let slot = channels.insert(
-            Channel(name: name, namespace: namespace, openedAt: now, number: lastChannel)
-        )
-        namespaces[namespace].channels[name] = slot
+        let slot = channels.insert(Channel(name: name, hash: hash, namespace: namespace))
+        namespaces[namespace].channels.insert(slot, hash)
         if let node = Names.node(of: name).map(String.init) {
             if let owner = namespaces[namespace].owners[node] {
                 channels[slot].owner = owner
-                sessions[owner].channels.insert(slot)
+                channels.append(slot, to: &sessions[owner].channels)
             } else {
-                namespaces[namespace].unowned[node, default: []].insert(slot)
+                channels.append(slot, to: &namespaces[namespace].unowned[node, default: Chain()])
             }
         }
         return slot
     }
 
+    /// The mailbox of a channel. Reading finds an empty one where there is none; changing makes one.
+    subscript(mailbox channel: ChannelSlot) -> Mailbox {
+        _read { yield mailboxes[channels[channel].mailbox] }
+        _modify {
+            if channels[channel].mailbox == .none { channels[channel].mailbox = mailboxes.insert(Mailbox()) }
+            yield &mailboxes[channels[channel].mailbox]
+        }
+    }
+
+    func isIdle(_ channel: ChannelSlot) -> Bool {
+        channels[channel].groups.isEmpty && channels[channel].attributes == nil && self[mailbox: channel].isIdle
+    }
+
     /// Forgets a channel nothing needs any more.
     mutating func removeIfIdle(_ channel: ChannelSlot) {
-        guard channels[channel].isIdle else { return }
-        let (name, namespace, owner) = (channels[channel].name, channels[channel].namespace, channels[channel].owner)
-        namespaces[namespace].channels.removeValue(forKey: name)
-        if let owner {
-            sessions[owner].channels.remove(channel)
-        } else if let node = Names.node(of: name).map(String.init) {
-            namespaces[namespace].unowned[node]?.remove(channel)
+        guard isIdle(channel) else { return }
+        let namespace = channels[channel].namespace
+        namespaces[namespace].channels.remove(channel, channels[channel].hash)
+        if let owner = channels[channel].owner {
+            channels.unlink(channel, from: &sessions[owner].channels)
+        } else if let node = Names.node(of: channels[channel].name).map(String.init) {
+            channels.unlink(channel, from: &namespaces[namespace].unowned[node, default: Chain()])
             if namespaces[namespace].unowned[node]?.isEmpty == true { namespaces[namespace].unowned[node] = nil }
         }
-        deadlines.remove(.queue(channel))
+        let mailbox = channels[channel].mailbox
+        if mailbox != .none {
+            deadlines.cancel(&mailboxes[mailbox].timer)
+            mailboxes.remove(mailbox)
+        }
         channels.remove(channel)
         removeIfIdle(namespace)
     }
@@ -73,19 +99,16 @@ extension Core {
 
     /// Takes everything from an owned channel, so that nothing needs it any more.
     mutating func clear(_ channel: ChannelSlot, _ now: Instant) {
-        for group in channels[channel].groups { removeMembership(of: channel, from: group) }
-        channels[channel].groups.removeAll()
-        drop(UInt64(channels[channel].pushed.count), .ownerGone, channel, now)
-        take(UInt64.max, from: channel)
-        hold(0, in: channel)
-        channels[channel].isDeclared = false
-        channels[channel].missed.removeAll()
+        leaveGroups(channel)
+        drop(UInt64(self[mailbox: channel].pushed.count), .ownerGone, channel, now)
+        emptyOwnersBuffer(of: channel)
+        channels[channel].attributes = nil
     }
 
     /// Counts messages of `channel` that will not be read.
     mutating func drop(_ count: UInt64, _ reason: DropReason, _ channel: ChannelSlot, _ now: Instant) {
         guard count > 0 else { return }
-        channels[channel].drops &+= count
+        self[mailbox: channel].drops &+= count
         drop(count, reason, channel: channels[channel].name, channels[channel].namespace, now)
     }
 
@@ -139,55 +162,60 @@ extension Core {
 
     mutating func enqueue(_ message: QueuedMessage, in channel: ChannelSlot) {
         // Given-back messages are the only ones that do not belong at the end.
-        var index = channels[channel].queue.count
-        if let last = channels[channel].queue.last, last.order > message.order {
-            index = channels[channel].queue.firstIndex { $0.order > message.order } ?? index
+        var index = self[mailbox: channel].queue.count
+        if let last = self[mailbox: channel].queue.last, last.order > message.order {
+            index = self[mailbox: channel].queue.firstIndex { $0.order > message.order } ?? index
         }
-        channels[channel].queue.insert(message, at: index)
-        channels[channel].queuedBytes += message.body.count
+        self[mailbox: channel].queue.insert(message, at: index)
+        self[mailbox: channel].queuedBytes += message.body.count
         queuedMessages += 1
         queuedBytes += message.body.count
         // An armed deadline is kept when the queue runs empty, so a busy channel does not touch the heap per message.
-        if deadlines[.queue(channel)].map({ message.deadline < $0 }) ?? true {
-            deadlines.set(.queue(channel), to: message.deadline)
+        if deadlines[self[mailbox: channel].timer].map({ message.deadline < $0 }) ?? true {
+            let mailbox = channels[channel].mailbox
+            deadlines.set(&mailboxes[mailbox].timer, of: .queue(channel), to: message.deadline)
         }
     }
 
     mutating func dequeue(from channel: ChannelSlot) -> QueuedMessage? {
-        guard let message = channels[channel].queue.popFirst() else { return nil }
-        channels[channel].queuedBytes -= message.body.count
+        guard !self[mailbox: channel].queue.isEmpty else { return nil }
+        let message = self[mailbox: channel].queue.removeFirst()
+        self[mailbox: channel].queuedBytes -= message.body.count
         queuedMessages -= 1
         queuedBytes -= message.body.count
         return message
     }
 
     mutating func emptyQueue(of channel: ChannelSlot) {
-        queuedMessages -= channels[channel].queue.count
-        queuedBytes -= channels[channel].queuedBytes
-        channels[channel].queue.removeAll()
-        channels[channel].queuedBytes = 0
+        guard !self[mailbox: channel].queue.isEmpty else { return }
+        queuedMessages -= self[mailbox: channel].queue.count
+        queuedBytes -= self[mailbox: channel].queuedBytes
+        self[mailbox: channel].queue.removeAll()
+        self[mailbox: channel].queuedBytes = 0
     }
 
     /// Drops what has expired, and with it the channel's memberships: nobody reads it. Arms the next deadline.
     mutating func expireMessages(of channel: ChannelSlot, _ now: Instant, _ effects: inout Effects) {
-        let before = channels[channel].queue.count
+        let mailbox = channels[channel].mailbox
+        let before = mailboxes[mailbox].queue.count
         var bytes = 0
-        channels[channel].queue.removeAll { message in
+        mailboxes[mailbox].queue.removeAll { message in
             guard message.deadline <= now else { return false }
             bytes += message.body.count
             return true
         }
-        channels[channel].queuedBytes -= bytes
+        mailboxes[mailbox].queuedBytes -= bytes
         queuedBytes -= bytes
-        let expired = before - channels[channel].queue.count
+        let expired = before - mailboxes[mailbox].queue.count
         queuedMessages -= expired
         if expired > 0 {
             drop(UInt64(expired), .expired, channel, now)
-            for group in channels[channel].groups { removeMembership(of: channel, from: group) }
-            channels[channel].groups.removeAll()
+            leaveGroups(channel)
         }
-        if let next = channels[channel].queue.lazy.map(\.deadline).min() {
-            deadlines.set(.queue(channel), to: next)
+        if let next = mailboxes[mailbox].queue.lazy.map(\.deadline).min() {
+            deadlines.set(&mailboxes[mailbox].timer, of: .queue(channel), to: next)
+        } else {
+            deadlines.cancel(&mailboxes[mailbox].timer)
         }
         removeIfIdle(channel)
     }
@@ -204,8 +232,8 @@ extension Core {
         _ effects: inout Effects
     ) {
         tellGaps(of: channel, owner, &effects)
-        channels[channel].pushed.append(PushedMessage(bytes: body.count, acceptedAt: now))
-        channels[channel].pushedBytes += body.count
+        self[mailbox: channel].pushed.append(PushedMessage(bytes: body.count, acceptedAt: now))
+        self[mailbox: channel].pushedBytes += body.count
         sessions[owner].unread += 1
         counters.delivers += 1
         let remaining = now.milliseconds(until: deadline)
@@ -217,29 +245,36 @@ extension Core {
 
     /// Tells the owner of `channel` what it missed there, at this place of its stream.
     mutating func tellGaps(of channel: ChannelSlot, _ owner: SessionSlot, _ effects: inout Effects) {
-        guard !channels[channel].missed.isEmpty else { return }
-        for missed in channels[channel].missed {
+        guard !self[mailbox: channel].missed.isEmpty else { return }
+        for missed in self[mailbox: channel].missed {
             let gap = Gap(name: channels[channel].name, count: missed.count, reason: missed.reason)
             effects.reply(.gap(gap), to: sessions[owner].id)
         }
-        channels[channel].missed.removeAll()
+        self[mailbox: channel].missed.removeAll()
     }
 
     /// Forgets up to `count` pushed messages the owner's readers took.
     mutating func take(_ count: UInt64, from channel: ChannelSlot) {
-        let taken = Int(min(count, UInt64(channels[channel].pushed.count)))
-        channels[channel].pushedBytes -= channels[channel].pushed.prefix(taken).reduce(0) { $0 + $1.bytes }
-        channels[channel].pushed.removeFirst(taken)
+        let taken = Int(min(count, UInt64(self[mailbox: channel].pushed.count)))
+        guard taken > 0 else { return }
+        self[mailbox: channel].pushedBytes -= self[mailbox: channel].pushed.prefix(taken).reduce(0) { $0 + $1.bytes }
+        self[mailbox: channel].pushed.removeFirst(taken)
         if let owner = channels[channel].owner { sessions[owner].unread -= UInt64(taken) }
     }
 
     /// Sets how many group messages wait unread in the owner's buffer.
     mutating func hold(_ count: UInt64, in channel: ChannelSlot) {
         // A count beyond any capacity says no more than the largest capacity does, and cannot overflow the sum.
-        let held = min(count, UInt64(limits.capacityMaximum))
-        if let owner = channels[channel].owner {
-            sessions[owner].unread = sessions[owner].unread - channels[channel].held + held
-        }
-        channels[channel].held = held
+        let (old, held) = (self[mailbox: channel].held, min(count, UInt64(limits.capacityMaximum)))
+        guard held != old else { return }
+        if let owner = channels[channel].owner { sessions[owner].unread = sessions[owner].unread - old + held }
+        self[mailbox: channel].held = held
+    }
+
+    /// Forgets what waits at the owner of `channel` or was missed there.
+    mutating func emptyOwnersBuffer(of channel: ChannelSlot) {
+        take(.max, from: channel)
+        hold(0, in: channel)
+        if !self[mailbox: channel].missed.isEmpty { self[mailbox: channel].missed.removeAll() }
     }
 }

@@ -13,6 +13,8 @@ struct Collection {
     let requester: SessionSlot
     /// Owners that have not answered, and how many members a group send had there.
     var awaited: [(owner: SessionSlot, members: UInt64)]
+    /// When it is answered whoever has not.
+    var timer = Core.Timer.nowhere
 }
 
 /// What became of a group send.
@@ -47,8 +49,9 @@ extension Core {
         from awaited: [(owner: SessionSlot, members: UInt64)],
         _ now: Instant
     ) {
-        collections[token] = Collection(purpose: purpose, id: id, requester: requester, awaited: awaited)
-        deadlines.set(.collection(token), to: now.advanced(by: limits.collectWithin))
+        var collection = Collection(purpose: purpose, id: id, requester: requester, awaited: awaited)
+        deadlines.set(&collection.timer, of: .collection(token), to: now.advanced(by: limits.collectWithin))
+        collections[token] = collection
     }
 
     mutating func outcome(
@@ -83,8 +86,7 @@ extension Core {
 
     /// Answers the requester, complete or not.
     mutating func settle(_ token: UInt64, isPartial: Bool, _ effects: inout Effects) {
-        guard let collection = collections.removeValue(forKey: token) else { return }
-        deadlines.remove(.collection(token))
+        guard let collection = removeCollection(token) else { return }
         let requester = sessions[collection.requester].id
         switch collection.purpose {
         case .flush: effects.reply(.ack(collection.id), to: requester)
@@ -93,12 +95,18 @@ extension Core {
         }
     }
 
+    @discardableResult
+    private mutating func removeCollection(_ token: UInt64) -> Collection? {
+        guard var collection = collections.removeValue(forKey: token) else { return nil }
+        deadlines.cancel(&collection.timer)
+        return collection
+    }
+
     /// Forgets what a leaving session asked for and answers for it where it was asked.
     mutating func forsake(collectionsOf session: SessionSlot, _ effects: inout Effects) {
         for token in collections.keys.sorted() {
             if collections[token]?.requester == session {
-                collections.removeValue(forKey: token)
-                deadlines.remove(.collection(token))
+                removeCollection(token)
             } else {
                 let members = collections[token]?.awaited.first { $0.owner == session }?.members ?? 0
                 answer(token, by: session, accepted: 0, dropped: members, &effects)
@@ -115,7 +123,7 @@ extension Core {
         let namespace = sessions[session].namespace
         let owners = namespaces[namespace].owners.values.sorted { sessions[$0].id < sessions[$1].id }
         let token = owners.isEmpty ? nil : try newToken()
-        for channel in namespaces[namespace].channels.values.sorted(by: { channels[$0].name < channels[$1].name }) {
+        for channel in namespaces[namespace].channels.slots.sorted(by: { channels[$0].name < channels[$1].name }) {
             empty(channel, now)
         }
         guard let token else { return .acknowledge }
@@ -129,13 +137,11 @@ extension Core {
 
     /// Takes everything but its readers and its declaration from a channel.
     private mutating func empty(_ channel: ChannelSlot, _ now: Instant) {
-        drop(UInt64(channels[channel].queue.count + channels[channel].pushed.count), .flushed, channel, now)
+        let messages = self[mailbox: channel].queue.count + self[mailbox: channel].pushed.count
+        drop(UInt64(messages), .flushed, channel, now)
         emptyQueue(of: channel)
-        channels[channel].missed.removeAll()
-        take(.max, from: channel)
-        hold(0, in: channel)
-        for group in channels[channel].groups { removeMembership(of: channel, from: group) }
-        channels[channel].groups.removeAll()
+        emptyOwnersBuffer(of: channel)
+        leaveGroups(channel)
         removeIfIdle(channel)
     }
 }

@@ -20,7 +20,7 @@ extension Core {
             effects.reply(.gap(Gap(name: nil, count: sessions[slot].missed, reason: .linkOverflow)), to: session)
             sessions[slot].missed = 0
         }
-        let holed = sessions[slot].channels.filter { !channels[$0].missed.isEmpty }
+        let holed = channels.slots(of: sessions[slot].channels).filter { !self[mailbox: $0].missed.isEmpty }
         for channel in holed.sorted(by: { channels[$0].name < channels[$1].name }) {
             tellGaps(of: channel, slot, &effects)
             removeIfIdle(channel)

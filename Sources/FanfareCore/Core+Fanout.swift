@@ -19,7 +19,7 @@ extension Core {
             throw tooLarge(body)
         }
         let collects = options.wantsOutcome && id != nil
-        guard let group = namespaces[namespace].groups[name] else {
+        guard let group = group(named: name, in: namespace) else {
             return collects ? .result(Outcome().value(isPartial: false)) : .acknowledge
         }
         groups[group].messages += 1
@@ -87,10 +87,14 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) {
-        for entry in groups[group].unowned.entries where !excluded.contains(entry.channel) {
+        var next = groups[group].unowned.first
+        while next != .nowhere {
+            let channel = memberships[next].channel
+            next = memberships[next].next
+            guard !excluded.contains(channel) else { continue }
             do throws(Failure) {
-                channels[entry.channel].messages += 1
-                let isThere = try accept(body, until: deadline, in: entry.channel, policyOf: sender, now, &effects)
+                self[mailbox: channel].messages += 1
+                let isThere = try accept(body, until: deadline, in: channel, policyOf: sender, now, &effects)
                 if isThere { outcome.accepted += 1 } else { outcome.dropped += 1 }
             } catch {
                 outcome.dropped += 1
@@ -101,7 +105,7 @@ extension Core {
     private func members(_ names: [String], of group: GroupSlot, _ namespace: NamespaceSlot) -> Set<ChannelSlot> {
         var members: Set<ChannelSlot> = []
         for name in names {
-            if let channel = namespaces[namespace].channels[name], channels[channel].groups.contains(group) {
+            if let channel = channel(named: name, in: namespace), channels[channel].groups[group] != nil {
                 members.insert(channel)
             }
         }

@@ -20,7 +20,7 @@ extension Core {
         let group = groupSlot(name, in: namespace, now)
         var notices = Notices()
         for channelName in names {
-            let channel = try channelSlot(channelName, in: namespace, now)
+            let channel = try channelSlot(channelName, in: namespace)
             let isLiteral = expiry != nil || policy.groupExpiryIsLiteral
             let life = min(expiry ?? policy.groupExpiry, limits.groupExpiryMaximum)
             let lives = channels[channel].owner != nil && !isLiteral
@@ -47,15 +47,15 @@ extension Core {
         let namespace = sessions[session].namespace
         try checkGroupName(name)
         for channel in names { try checkChannelName(channel) }
-        guard let group = namespaces[namespace].groups[name] else { return .acknowledge }
+        guard let group = group(named: name, in: namespace) else { return .acknowledge }
         var notices = Notices()
         for channelName in names {
-            guard let channel = namespaces[namespace].channels[channelName],
-                let index = channels[channel].groups.firstIndex(of: group)
+            guard let channel = channel(named: channelName, in: namespace),
+                let membership = channels[channel].groups[group]
             else { continue }
             let owner = channels[channel].owner
-            channels[channel].groups.remove(at: index)
-            removeMembership(of: channel, from: group)
+            channels[channel].groups.remove(group)
+            remove(membership)
             removeIfIdle(channel)
             if let owner, requester || owner != session { notices.add(channelName, for: owner) }
         }
@@ -85,24 +85,26 @@ extension Core {
         _ namespace: NamespaceSlot
     ) throws(Failure) {
         try checkRoom(forChannels: names, in: namespace)
-        let group = namespaces[namespace].groups[name]
+        let group = group(named: name, in: namespace)
         if group == nil, groups.count >= limits.groups {
             throw Failure(.limitReached, "the broker knows \(limits.groups) groups, its limit \"groups\"")
         }
-        var joining: Set<String> = []
+        guard memberships.count + names.count <= Slab<Membership>.countMaximum else {
+            throw Failure(.limitReached, "the broker knows \(memberships.count) memberships, as many as there can be")
+        }
         for channelName in names {
-            if let channel = namespaces[namespace].channels[channelName] {
-                if let group, channels[channel].groups.contains(group) { continue }
-                guard channels[channel].groups.count < limits.groupsPerChannel else {
-                    throw Failure(
-                        .limitReached,
-                        "\"\(channelName)\" is in \(limits.groupsPerChannel) groups, the limit \"groups_per_channel\""
-                    )
-                }
+            guard let channel = channel(named: channelName, in: namespace) else { continue }
+            if let group, channels[channel].groups[group] != nil { continue }
+            guard channels[channel].groups.count < limits.groupsPerChannel else {
+                throw Failure(
+                    .limitReached,
+                    "\"\(channelName)\" is in \(limits.groupsPerChannel) groups, the limit \"groups_per_channel\""
+                )
             }
-            if owner(of: channelName, in: namespace) == nil { joining.insert(channelName) }
         }
         let unowned = group.map { groups[$0].unowned.count } ?? 0
+        guard unowned + names.count > limits.unownedMembersPerGroup else { return }
+        let joining = Set(names.filter { owner(of: $0, in: namespace) == nil && !isMember($0, of: group, namespace) })
         if unowned + joining.count > limits.unownedMembersPerGroup {
             throw Failure(
                 .limitReached,
@@ -111,10 +113,20 @@ extension Core {
         }
     }
 
+    private func isMember(_ name: String, of group: GroupSlot?, _ namespace: NamespaceSlot) -> Bool {
+        guard let group, let channel = channel(named: name, in: namespace) else { return false }
+        return channels[channel].groups[group] != nil
+    }
+
+    func group(named name: String, in namespace: NamespaceSlot) -> GroupSlot? {
+        namespaces[namespace].groups.find(NameTable<Group>.hash(name)) { groups[$0].name == name }
+    }
+
     private mutating func groupSlot(_ name: String, in namespace: NamespaceSlot, _ now: Instant) -> GroupSlot {
-        if let slot = namespaces[namespace].groups[name] { return slot }
-        let slot = groups.insert(Group(name: name, namespace: namespace, openedAt: now))
-        namespaces[namespace].groups[name] = slot
+        if let slot = group(named: name, in: namespace) { return slot }
+        let hash = NameTable<Group>.hash(name)
+        let slot = groups.insert(Group(name: name, hash: hash, namespace: namespace, openedAt: now))
+        namespaces[namespace].groups.insert(slot, hash)
         return slot
     }
 
@@ -126,79 +138,73 @@ extension Core {
         isLiteral: Bool,
         _ now: Instant
     ) -> Bool {
-        let owner = channels[channel].owner
-        let old = membership(of: channel, in: group)
-        let membership = Membership(joinedAt: old?.joinedAt ?? now, deadline: deadline, isLiteral: isLiteral)
-        insert(channel, membership, into: group, owner: owner)
+        let known = channels[channel].groups[group]
+        let membership = known ?? memberships.insert(Membership(channel: channel, group: group, joinedAt: now))
+        memberships[membership].isLiteral = isLiteral
         if let deadline {
-            deadlines.set(.membership(group, channel), to: deadline)
+            deadlines.set(&memberships[membership].timer, of: .membership(membership), to: deadline)
         } else {
-            deadlines.remove(.membership(group, channel))
+            deadlines.cancel(&memberships[membership].timer)
         }
-        guard old == nil else { return false }
-        channels[channel].groups.append(group)
-        memberships += 1
-        if let owner { sessions[owner].memberships += 1 }
+        guard known == nil else { return false }
+        channels[channel].groups.append(group, membership)
+        link(membership, to: channels[channel].owner)
         return true
     }
 
-    func membership(of channel: ChannelSlot, in group: GroupSlot) -> Membership? {
-        guard let owner = channels[channel].owner else { return groups[group].unowned[channel] }
-        return groups[group].owners.first { $0.session == owner }?.members[channel]
-    }
-
-    mutating func insert(
-        _ channel: ChannelSlot,
-        _ membership: Membership,
-        into group: GroupSlot,
-        owner: SessionSlot?
-    ) {
+    /// Puts a membership among those of `owner`, or of nobody, in its group.
+    mutating func link(_ membership: MembershipSlot, to owner: SessionSlot?) {
+        let group = memberships[membership].group
         guard let owner else {
-            groups[group].unowned.set(channel, membership)
+            memberships.append(membership, to: &groups[group].unowned)
             return
         }
-        let index: Int
-        if let known = groups[group].owners.firstIndex(where: { $0.session == owner }) {
-            index = known
-        } else {
-            index = groups[group].owners.count
-            groups[group].owners.append(GroupOwner(session: owner))
-        }
-        groups[group].owners[index].members.set(channel, membership)
+        sessions[owner].memberships += 1
+        let known = groups[group].owners.firstIndex { $0.session == owner }
+        if known == nil { groups[group].owners.append(GroupOwner(session: owner)) }
+        let index = known ?? groups[group].owners.count - 1
+        memberships.append(membership, to: &groups[group].owners[index].members)
     }
 
-    /// Removes a membership from the group's side; the caller takes the group out of the channel's list.
-    mutating func removeMembership(of channel: ChannelSlot, from group: GroupSlot) {
+    /// Removes a membership; the caller takes the group out of the channel's list.
+    private mutating func remove(_ membership: MembershipSlot) {
+        let (channel, group) = (memberships[membership].channel, memberships[membership].group)
         if let owner = channels[channel].owner {
             guard let index = groups[group].owners.firstIndex(where: { $0.session == owner }) else { return }
-            groups[group].owners[index].members.remove(channel)
+            memberships.unlink(membership, from: &groups[group].owners[index].members)
             if groups[group].owners[index].members.isEmpty { groups[group].owners.remove(at: index) }
             sessions[owner].memberships -= 1
         } else {
-            groups[group].unowned.remove(channel)
+            memberships.unlink(membership, from: &groups[group].unowned)
         }
-        memberships -= 1
-        deadlines.remove(.membership(group, channel))
+        deadlines.cancel(&memberships[membership].timer)
+        memberships.remove(membership)
         removeIfEmpty(group)
+    }
+
+    /// Takes a channel out of all its groups.
+    mutating func leaveGroups(_ channel: ChannelSlot) {
+        for joined in channels[channel].groups { remove(joined.membership) }
+        channels[channel].groups.removeAll()
     }
 
     private mutating func removeIfEmpty(_ group: GroupSlot) {
         guard groups[group].owners.isEmpty, groups[group].unowned.isEmpty else { return }
         let namespace = groups[group].namespace
-        namespaces[namespace].groups.removeValue(forKey: groups[group].name)
+        namespaces[namespace].groups.remove(group, groups[group].hash)
         groups.remove(group)
         removeIfIdle(namespace)
     }
 
     /// Ends a membership whose time has come and tells the owner, whose table must follow.
-    mutating func expireMembership(of channel: ChannelSlot, in group: GroupSlot, _ effects: inout Effects) {
-        let (name, owner) = (groups[group].name, channels[channel].owner)
-        if let owner {
+    mutating func expire(_ membership: MembershipSlot, _ effects: inout Effects) {
+        let (channel, group) = (memberships[membership].channel, memberships[membership].group)
+        if let owner = channels[channel].owner {
             let removed = [channels[channel].name]
-            effects.reply(.members(group: name, added: [], removed: removed), to: sessions[owner].id)
+            effects.reply(.members(group: groups[group].name, added: [], removed: removed), to: sessions[owner].id)
         }
-        channels[channel].groups.removeAll { $0 == group }
-        removeMembership(of: channel, from: group)
+        channels[channel].groups.remove(group)
+        remove(membership)
         removeIfIdle(channel)
     }
 }

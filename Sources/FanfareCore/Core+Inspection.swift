@@ -26,7 +26,7 @@ extension Core {
         status["namespaces"] = .count(namespaces.count)
         status["channels"] = .count(channels.count)
         status["groups"] = .count(groups.count)
-        status["memberships"] = .count(memberships)
+        status["memberships"] = .count(memberships.count)
         status["queued_messages"] = .count(queuedMessages)
         status["queued_bytes"] = .count(queuedBytes)
         status["receives"] = .count(receives)
@@ -80,38 +80,37 @@ extension Core {
         ]
     }
 
-    private typealias Member = (group: GroupSlot, channel: ChannelSlot, membership: Membership)
-
     private func memberRows(_ query: InspectionQuery, _ now: Instant) throws(Failure) -> MessageValue {
-        let found = try named(query, in: "group") { namespaces[$0].groups[$1] }
+        let found = try named(query, in: "group") { group(named: $1, in: $0) }
         var page = try Page(query, columns: memberColumns(now), limits: limits)
         for group in found {
             let space = namespaces[groups[group].namespace].name
-            for table in groups[group].owners.map(\.members) + [groups[group].unowned] {
-                for entry in table.entries {
-                    let name = channels[entry.channel].name
+            for chain in groups[group].owners.map(\.members) + [groups[group].unowned] {
+                var next = chain.first
+                while next != .nowhere {
+                    let (member, name) = (next, channels[memberships[next].channel].name)
+                    next = memberships[next].next
                     let matches = query.match?.matches(name) ?? true
-                    let member = (group, entry.channel, entry.membership)
                     guard page.consider(member, identity: "\(space) \(name)", matches: matches) else { break }
                 }
             }
         }
         return try page.answer { member in
-            var row = whereabouts(of: member.channel)
-            row["group"] = .string(groups[member.group].name)
-            row["age_milliseconds"] = age(since: member.membership.joinedAt, now)
+            var row = whereabouts(of: memberships[member].channel)
+            row["group"] = .string(groups[memberships[member].group].name)
+            row["age_milliseconds"] = age(since: memberships[member].joinedAt, now)
             row["expires_milliseconds"] =
-                member.membership.deadline.map { .count(now.milliseconds(until: $0).value) } ?? .null
+                deadlines[memberships[member].timer].map { .count(now.milliseconds(until: $0).value) } ?? .null
             return row
         }
     }
 
-    private func memberColumns(_ now: Instant) -> [Column<Member>] {
+    private func memberColumns(_ now: Instant) -> [Column<MembershipSlot>] {
         [
-            Column(name: "channel") { .text(channels[$0.channel].name) },
-            Column(name: "session") { .number(Double(ownerID(of: $0.channel))) },
-            Column(name: "worker") { .text(ownerName(of: $0.channel)) },
-            Column(name: "age_milliseconds") { .number(elapsed(since: $0.membership.joinedAt, now)) },
+            Column(name: "channel") { .text(channels[memberships[$0].channel].name) },
+            Column(name: "session") { .number(Double(ownerID(of: memberships[$0].channel))) },
+            Column(name: "worker") { .text(ownerName(of: memberships[$0].channel)) },
+            Column(name: "age_milliseconds") { .number(elapsed(since: memberships[$0].joinedAt, now)) },
         ]
     }
 
@@ -130,37 +129,37 @@ extension Core {
         [
             Column(name: "channel") { .text(channels[$0].name) },
             Column(name: "namespace") { .text(namespaces[channels[$0].namespace].name) },
-            Column(name: "depth") { .number(Double(channels[$0].unread)) },
-            Column(name: "bytes") { .number(Double(channels[$0].queuedBytes + channels[$0].pushedBytes)) },
+            Column(name: "depth") { .number(Double(self[mailbox: $0].unread)) },
+            Column(name: "bytes") { .number(Double(self[mailbox: $0].queuedBytes + self[mailbox: $0].pushedBytes)) },
             Column(name: "oldest_milliseconds") { .number(elapsed(since: oldest($0), now)) },
-            Column(name: "readers") { .number(Double(channels[$0].waitingReaders)) },
+            Column(name: "readers") { .number(Double(self[mailbox: $0].waitingReaders)) },
             Column(name: "groups") { .number(Double(channels[$0].groups.count)) },
             Column(name: "session") { .number(Double(ownerID(of: $0))) },
             Column(name: "worker") { .text(ownerName(of: $0)) },
-            Column(name: "messages") { .number(Double(channels[$0].messages)) },
-            Column(name: "drops") { .number(Double(channels[$0].drops)) },
+            Column(name: "messages") { .number(Double(self[mailbox: $0].messages)) },
+            Column(name: "drops") { .number(Double(self[mailbox: $0].drops)) },
         ]
     }
 
     private func row(of slot: ChannelSlot, _ now: Instant) -> [String: MessageValue] {
         var row = whereabouts(of: slot)
-        row["depth"] = .count(channels[slot].unread)
-        row["bytes"] = .count(channels[slot].queuedBytes + channels[slot].pushedBytes)
+        row["depth"] = .count(self[mailbox: slot].unread)
+        row["bytes"] = .count(self[mailbox: slot].queuedBytes + self[mailbox: slot].pushedBytes)
         row["oldest_milliseconds"] = oldest(slot).map { age(since: $0, now) } ?? .null
         row["capacity"] = .count(capacity(of: slot))
-        row["readers"] = .count(channels[slot].waitingReaders)
+        row["readers"] = .count(self[mailbox: slot].waitingReaders)
         row["groups"] = .count(channels[slot].groups.count)
-        row["messages"] = .count(channels[slot].messages)
-        row["drops"] = .count(channels[slot].drops)
+        row["messages"] = .count(self[mailbox: slot].messages)
+        row["drops"] = .count(self[mailbox: slot].drops)
         return row
     }
 
     private func channelDetails(_ query: InspectionQuery, _ now: Instant) throws(Failure) -> MessageValue {
-        let found = try named(query, in: "channel") { namespaces[$0].channels[$1] }
+        let found = try named(query, in: "channel") { channel(named: $1, in: $0) }
         let rows = found.map { slot -> MessageValue in
             var row = row(of: slot, now)
-            row["attributes"] = .map(channels[slot].attributes.mapValues { .string($0) })
-            row["group_names"] = .array(channels[slot].groups.map { .string(groups[$0].name) })
+            row["attributes"] = .map((channels[slot].attributes ?? [:]).mapValues { .string($0) })
+            row["group_names"] = .array(channels[slot].groups.map { .string(groups[$0.group].name) })
             return .map(row)
         }
         return .map(["rows": .array(rows), "total": .count(rows.count)])
@@ -173,7 +172,7 @@ extension Core {
 
     /// When the oldest message that waits here was accepted.
     private func oldest(_ slot: ChannelSlot) -> Instant? {
-        channels[slot].queue.first?.acceptedAt ?? channels[slot].pushed.first?.acceptedAt
+        self[mailbox: slot].queue.first?.acceptedAt ?? self[mailbox: slot].pushed.first?.acceptedAt
     }
 
     // MARK: Sessions and drops
@@ -281,7 +280,7 @@ extension Core {
             "channel": .string(channels[slot].name),
             "session": channels[slot].owner.map { .count(sessions[$0].id.value) } ?? .null,
             "worker": channels[slot].owner.map { .string(sessions[$0].hello.name) } ?? .null,
-            "remote": channels[slot].attributes["remote"].map { .string($0) } ?? .null,
+            "remote": channels[slot].attributes?["remote"].map { .string($0) } ?? .null,
         ]
     }
 

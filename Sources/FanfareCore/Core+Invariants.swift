@@ -28,49 +28,52 @@ extension Core {
 
     private func check(_ channel: Channel, _ slot: ChannelSlot, at now: Instant, _ audit: inout Audit) {
         audit.subject = "channel \(channel.name)"
-        audit.expect(!channel.isIdle, "idle but kept")
-        audit.expect(namespaces[channel.namespace].channels[channel.name] == slot, "not found by name")
+        let mailbox = mailboxes[channel.mailbox]
+        audit.expect(!isIdle(slot), "idle but kept")
+        audit.expect(self.channel(named: channel.name, in: channel.namespace) == slot, "not found by name")
         audit.expect(channel.owner == owner(of: channel.name, in: channel.namespace), "wrong owner")
-        audit.expect(channel.owner == nil || channel.queue.isEmpty, "queues although it is owned")
-        audit.expect(channel.owner != nil || channel.pushed.isEmpty && channel.held == 0, "pushed to nobody")
-        audit.expect(channel.queuedBytes == channel.queue.reduce(0) { $0 + $1.body.count }, "queued bytes")
-        audit.expect(channel.pushedBytes == channel.pushed.reduce(0) { $0 + $1.bytes }, "pushed bytes")
-        audit.expect(channel.queue.isEmpty || channel.waitingReaders == 0, "messages wait beside readers")
-        let isOrdered = zip(channel.queue, channel.queue.dropFirst()).allSatisfy { $0.order <= $1.order }
+        audit.expect(channel.owner == nil || mailbox.queue.isEmpty, "queues although it is owned")
+        audit.expect(channel.owner != nil || mailbox.pushed.isEmpty && mailbox.held == 0, "pushed to nobody")
+        audit.expect(mailbox.queuedBytes == mailbox.queue.reduce(0) { $0 + $1.body.count }, "queued bytes")
+        audit.expect(mailbox.pushedBytes == mailbox.pushed.reduce(0) { $0 + $1.bytes }, "pushed bytes")
+        audit.expect(mailbox.queue.isEmpty || mailbox.waitingReaders == 0, "messages wait beside readers")
+        let isOrdered = zip(mailbox.queue, mailbox.queue.dropFirst()).allSatisfy { $0.order <= $1.order }
         audit.expect(isOrdered, "out of order")
-        if let first = channel.queue.map(\.deadline).min() {
+        if let first = mailbox.queue.map(\.deadline).min() {
             audit.expect(first > now, "holds an expired message")
-            audit.expect(deadlines[.queue(slot)].map { $0 <= first } ?? false, "no deadline in time")
+            audit.expect(deadlines[mailbox.timer].map { $0 <= first } ?? false, "no deadline in time")
         }
-        audit.expect(Set(channel.groups).count == channel.groups.count, "in a group twice")
-        audit.expect(channel.groups.allSatisfy { membership(of: slot, in: $0) != nil }, "no member of its group")
-        let live = channel.readers.count { reader in
+        audit.expect(Set(channel.groups.map(\.group)).count == channel.groups.count, "in a group twice")
+        let isMember = channel.groups.allSatisfy { group, membership in
+            memberships[membership].channel == slot && memberships[membership].group == group
+        }
+        audit.expect(isMember, "no member of its group")
+        let live = mailbox.readers.count { reader in
             guard sessions.contains(reader.session) else { return false }
             return sessions[reader.session].receives[reader.id]?.ticket == reader.ticket
         }
-        audit.expect(live == channel.waitingReaders, "counts \(channel.waitingReaders) readers, has \(live)")
+        audit.expect(live == mailbox.waitingReaders, "counts \(mailbox.waitingReaders) readers, has \(live)")
     }
 
     private func check(_ group: Group, _ slot: GroupSlot, at now: Instant, _ audit: inout Audit) {
         audit.subject = "group \(group.name)"
         audit.expect(group.memberCount > 0, "empty but kept")
-        audit.expect(namespaces[group.namespace].groups[group.name] == slot, "not found by name")
+        audit.expect(self.group(named: group.name, in: group.namespace) == slot, "not found by name")
         audit.expect(Set(group.owners.map(\.session)).count == group.owners.count, "an owner twice")
         for owner in group.owners {
             audit.expect(!owner.members.isEmpty, "keeps an owner without members")
-            let isOwners = owner.members.entries.allSatisfy { channels[$0.channel].owner == owner.session }
-            audit.expect(isOwners, "a member under the wrong owner")
         }
-        for table in group.owners.map(\.members) + [group.unowned] {
-            for (channel, membership) in table.entries {
-                audit.expect(channels[channel].groups.contains(slot), "a member that does not know it")
-                audit.expect(table[channel] != nil, "does not find its member")
+        let chains = group.owners.map { ($0.members, $0.session as SessionSlot?) } + [(group.unowned, nil)]
+        for (chain, owner) in chains {
+            let members = memberships.slots(of: chain)
+            audit.expect(members.count == chain.count, "counts \(chain.count) members, has \(members.count)")
+            for (slot, member) in members.map({ ($0, memberships[$0]) }) {
+                audit.expect(channels[member.channel].owner == owner, "a member under the wrong owner")
+                audit.expect(channels[member.channel].groups[member.group] == slot, "a member that does not know it")
+                let deadline = deadlines[member.timer]
                 // Equal: just added with a group expiry of 0, it ends with the next call.
-                audit.expect(membership.deadline.map { $0 >= now } ?? true, "keeps an expired member")
-                let armed = deadlines[.membership(slot, channel)]
-                audit.expect(membership.deadline == armed, "a member whose deadline is not armed")
-                let mayEnd = membership.deadline != nil || channels[channel].owner != nil
-                audit.expect(mayEnd, "a member for ever without an owner")
+                audit.expect(deadline.map { $0 >= now } ?? true, "keeps an expired member")
+                audit.expect(deadline != nil || owner != nil, "a member for ever without an owner")
             }
         }
     }
@@ -78,25 +81,34 @@ extension Core {
     private func check(_ session: Session, _ slot: SessionSlot, _ audit: inout Audit) {
         audit.subject = "session \(session.id.value)"
         audit.expect(sessionSlots[session.id] == slot, "not found by id")
-        let unread = session.channels.reduce(UInt64(0)) { $0 + channels[$1].unread }
+        let owned = channels.slots(of: session.channels)
+        audit.expect(owned.count == session.channels.count, "counts its channels wrong, has \(owned.count)")
+        let unread = owned.reduce(UInt64(0)) { $0 + self[mailbox: $1].unread }
         audit.expect(unread == session.unread, "counts \(session.unread) unread, has \(unread)")
-        let joined = session.channels.reduce(0) { $0 + channels[$1].groups.count }
+        let joined = owned.reduce(0) { $0 + channels[$1].groups.count }
         audit.expect(joined == session.memberships, "counts \(session.memberships) memberships, has \(joined)")
-        audit.expect(session.channels.allSatisfy { channels[$0].owner == slot }, "keeps a channel it does not own")
+        audit.expect(owned.allSatisfy { channels[$0].owner == slot }, "keeps a channel it does not own")
     }
 
     private func checkTotals(_ audit: inout Audit) {
         audit.subject = "totals"
-        audit.expect(channels.slots.reduce(0) { $0 + channels[$1].queue.count } == queuedMessages, "queued messages")
-        audit.expect(channels.slots.reduce(0) { $0 + channels[$1].queuedBytes } == queuedBytes, "queued bytes")
-        audit.expect(channels.slots.reduce(0) { $0 + channels[$1].waitingReaders } == receives, "receives")
+        audit.expect(mailboxes.slots.reduce(0) { $0 + mailboxes[$1].queue.count } == queuedMessages, "queued messages")
+        audit.expect(mailboxes.slots.reduce(0) { $0 + mailboxes[$1].queuedBytes } == queuedBytes, "queued bytes")
+        audit.expect(mailboxes.slots.reduce(0) { $0 + mailboxes[$1].waitingReaders } == receives, "receives")
         audit.expect(sessions.slots.reduce(0) { $0 + sessions[$1].receives.count } == receives, "receives of sessions")
-        audit.expect(groups.slots.reduce(0) { $0 + groups[$1].memberCount } == memberships, "memberships")
+        audit.expect(groups.slots.reduce(0) { $0 + groups[$1].memberCount } == memberships.count, "memberships")
+        let mailboxed = channels.slots.count { channels[$0].mailbox != .none }
+        audit.expect(mailboxed + 1 == mailboxes.count, "\(mailboxes.count) mailboxes, \(mailboxed) in use")
+        audit.expect(mailboxes[.none].isIdle && mailboxes[.none].messages == 0, "a message for no channel")
+        let timers =
+            mailboxes.slots.count { mailboxes[$0].timer != .nowhere }
+            + memberships.slots.count { memberships[$0].timer != .nowhere } + collections.count
+        audit.expect(deadlines.count == timers, "\(deadlines.count) deadlines, \(timers) known")
         audit.expect(sessions.count == sessionSlots.count, "a session not found by id")
         audit.expect(namespaces.count == namespaceSlots.count, "a namespace not found by name")
         audit.expect(namespaces.slots.allSatisfy { !namespaces[$0].isIdle }, "a namespace idle but kept")
         for (token, collection) in collections {
-            audit.expect(deadlines[.collection(token)] != nil, "collection \(token) has no deadline")
+            audit.expect(deadlines[collection.timer] != nil, "collection \(token) has no deadline")
             audit.expect(sessions.contains(collection.requester), "collection \(token) outlived its requester")
             let isAwaited = collection.awaited.allSatisfy { sessions.contains($0.owner) }
             audit.expect(isAwaited, "collection \(token) waits for nobody")

@@ -24,14 +24,16 @@ extension Core {
             // What a normal channel handed out belongs to whoever read it, and only the reader sees that it is no message.
             let isReaders = entry.reason == .undecodable && Names.node(of: entry.channel) == nil
             guard isReaders || owner(of: entry.channel, in: namespace) == session else { continue }
-            if let channel = namespaces[namespace].channels[entry.channel] { channels[channel].drops &+= entry.count }
+            if let channel = channel(named: entry.channel, in: namespace) {
+                self[mailbox: channel].drops &+= entry.count
+            }
             drop(entry.count, entry.reason, channel: entry.channel, namespace, now)
         }
         return .silence
     }
 
     private func owned(_ name: String, by session: SessionSlot, in namespace: NamespaceSlot) -> ChannelSlot? {
-        guard let channel = namespaces[namespace].channels[name], channels[channel].owner == session else { return nil }
+        guard let channel = channel(named: name, in: namespace), channels[channel].owner == session else { return nil }
         return channel
     }
 
@@ -44,8 +46,7 @@ extension Core {
         for channel in opened { try checkOwned(channel.name, by: session, in: namespace) }
         try checkRoom(forChannels: opened.map(\.name), in: namespace)
         for entry in opened {
-            let channel = try channelSlot(entry.name, in: namespace, now)
-            channels[channel].isDeclared = true
+            let channel = try channelSlot(entry.name, in: namespace)
             channels[channel].attributes = entry.attributes
         }
         return .acknowledge
@@ -74,7 +75,7 @@ extension Core {
     /// Refuses a request that would make more channels than there may be, before it has made any.
     func checkRoom(forChannels names: [String], in namespace: NamespaceSlot) throws(Failure) {
         guard channels.count + names.count > limits.channels else { return }
-        let missing = Set(names.filter { namespaces[namespace].channels[$0] == nil })
+        let missing = Set(names.filter { channel(named: $0, in: namespace) == nil })
         if channels.count + missing.count > limits.channels {
             throw Failure(
                 .limitReached,

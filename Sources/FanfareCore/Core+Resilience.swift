@@ -33,7 +33,7 @@ extension Core {
             drop(1, .injected, channel: channel, namespace, now)
         case .groupSend(_, let name, _, let options):
             try checkGroupName(name)
-            let members = UInt64(namespaces[namespace].groups[name].map { groups[$0].memberCount } ?? 0)
+            let members = UInt64(group(named: name, in: namespace).map { groups[$0].memberCount } ?? 0)
             drop(members, .injected, group: name, namespace, now)
             if options.wantsOutcome { return Outcome(members: members, dropped: members).value(isPartial: false) }
         default: break

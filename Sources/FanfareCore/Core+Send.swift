@@ -24,10 +24,10 @@ extension Core {
             drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
         }
-        let channel = try channelSlot(name, in: namespace, now)
+        let channel = try channelSlot(name, in: namespace)
         // A channel may have come into being for a message that was then refused.
         defer { removeIfIdle(channel) }
-        channels[channel].messages += 1
+        self[mailbox: channel].messages += 1
         copyToTails(.channel, name, namespace, body, now, &effects)
         if let owner = channels[channel].owner {
             try offer(body, until: deadline, to: channel, owner, isAnswered: isAnswered, now, &effects)
@@ -65,7 +65,7 @@ extension Core {
         let overflow = sessions[sender].policy.overflow(of: channels[channel].name)
         while let refusal = refusalOfQueue(for: body, in: channel, policyOf: sender) {
             switch overflow {
-            case .dropOldest where channels[channel].queue.count > 0:
+            case .dropOldest where self[mailbox: channel].queue.count > 0:
                 _ = dequeue(from: channel)
                 drop(1, refusal.reason, channel, now)
             case .dropNewest:
@@ -82,7 +82,7 @@ extension Core {
     }
 
     private func refusalOfQueue(for body: Body, in channel: ChannelSlot, policyOf sender: SessionSlot) -> Refusal? {
-        let count = channels[channel].queue.count
+        let count = self[mailbox: channel].queue.count
         let capacity = sessions[sender].policy.capacity(of: channels[channel].name)
         guard count < capacity else {
             return Refusal(why: "it holds \(count) unread messages, its capacity is \(capacity)")
@@ -91,7 +91,7 @@ extension Core {
     }
 
     private func refusalOfBytes(for body: Body, in channel: ChannelSlot) -> Refusal? {
-        let bytes = channels[channel].queuedBytes
+        let bytes = self[mailbox: channel].queuedBytes
         if bytes + body.count > limits.channelBytes {
             return Refusal(why: "it holds \(bytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)")
         }
@@ -125,10 +125,10 @@ extension Core {
         drop(1, refusal.reason, channel, now)
         switch overflow {
         case .dropOldest, .dropNewest:
-            channels[channel].missed.add(1, refusal.reason)
+            self[mailbox: channel].missed.add(1, refusal.reason)
         case .reject:
             // Who gets an answer knows, and may send again: that is no hole in what the owner was sent.
-            if !isAnswered { channels[channel].missed.add(1, refusal.reason) }
+            if !isAnswered { self[mailbox: channel].missed.add(1, refusal.reason) }
             throw full(channel, refusal)
         case .disconnect:
             let failure = full(channel, refusal)
@@ -145,13 +145,13 @@ extension Core {
             return Refusal(reason: .linkOverflow, why: "its process does not read what it is sent")
         }
         let isShared = sessions[owner].policy.capacityScope == .process
-        let unread = isShared ? sessions[owner].unread : channels[channel].unread
+        let unread = isShared ? sessions[owner].unread : self[mailbox: channel].unread
         let capacity = sessions[owner].policy.capacity(of: channels[channel].name)
         if unread >= UInt64(capacity) {
             let holder = isShared ? "its process holds" : "it holds"
             return Refusal(why: "\(holder) \(unread) unread messages, its capacity is \(capacity)")
         }
-        let bytes = channels[channel].pushedBytes
+        let bytes = self[mailbox: channel].pushedBytes
         if bytes + body.count > limits.channelBytes {
             return Refusal(why: "it holds \(bytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)")
         }
@@ -162,7 +162,8 @@ extension Core {
     /// one that has stopped is not sent messages without end.
     private func hasMargin(_ channel: ChannelSlot, _ owner: SessionSlot) -> Bool {
         let capacity = sessions[owner].policy.capacity(of: channels[channel].name)
-        return channels[channel].unread < 2 * UInt64(capacity) && channels[channel].pushedBytes < limits.channelBytes
+        let (unread, bytes) = (self[mailbox: channel].unread, self[mailbox: channel].pushedBytes)
+        return unread < 2 * UInt64(capacity) && bytes < limits.channelBytes
     }
 
     private func full(_ channel: ChannelSlot, _ refusal: Refusal) -> Failure {
@@ -205,13 +206,13 @@ extension Core {
                 "this session waits \(limits.receivesPerSession) times, its limit \"receives_per_session\""
             )
         }
-        let channel = try channelSlot(name, in: sessions[session].namespace, now)
+        let channel = try channelSlot(name, in: sessions[session].namespace)
         lastTicket += 1
         sessions[session].receives[id] = Receive(channel: channel, ticket: lastTicket, count: count)
-        channels[channel].readers.append(Reader(session: session, id: id, ticket: lastTicket))
-        channels[channel].waitingReaders += 1
+        self[mailbox: channel].readers.append(Reader(session: session, id: id, ticket: lastTicket))
+        self[mailbox: channel].waitingReaders += 1
         receives += 1
-        while channels[channel].waitingReaders > 0, let message = dequeue(from: channel) {
+        while self[mailbox: channel].waitingReaders > 0, let message = dequeue(from: channel) {
             _ = handOut(message, from: channel, now, &effects)
         }
         removeIfIdle(channel)
@@ -236,15 +237,15 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) -> Bool {
-        while channels[channel].waitingReaders > 0, let reader = channels[channel].readers.popFirst() {
+        while self[mailbox: channel].waitingReaders > 0, let reader = self[mailbox: channel].readers.popFirst() {
             guard let receive = waiting(reader) else { continue }
             if receive.count == 1 {
                 sessions[reader.session].receives.removeValue(forKey: reader.id)
-                channels[channel].waitingReaders -= 1
+                self[mailbox: channel].waitingReaders -= 1
                 receives -= 1
             } else {
                 sessions[reader.session].receives[reader.id]?.count -= 1
-                channels[channel].readers.append(reader)
+                self[mailbox: channel].readers.append(reader)
             }
             counters.handOuts += 1
             let remaining = now.milliseconds(until: message.deadline)
@@ -278,12 +279,12 @@ extension Core {
     /// Takes a receive, already removed from its session, out of its channel's line.
     mutating func leave(_ receive: Receive) {
         let channel = receive.channel
-        channels[channel].waitingReaders -= 1
+        self[mailbox: channel].waitingReaders -= 1
         receives -= 1
         // Its place in the line is skipped when its turn comes; when places without receives prevail, they are swept.
-        if channels[channel].readers.count > 2 * channels[channel].waitingReaders + 16 {
-            let live = channels[channel].readers.filter { waiting($0) != nil }
-            channels[channel].readers = live
+        if self[mailbox: channel].readers.count > 2 * self[mailbox: channel].waitingReaders + 16 {
+            let live = self[mailbox: channel].readers.filter { waiting($0) != nil }
+            self[mailbox: channel].readers = live
         }
         removeIfIdle(channel)
     }
@@ -312,7 +313,7 @@ extension Core {
             drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
         }
-        let channel = try channelSlot(name, in: namespace, now)
+        let channel = try channelSlot(name, in: namespace)
         let queued = QueuedMessage(
             body: message.body,
             // An order nobody gave must not pass what is still to come: each send would have to look for its place.

@@ -38,10 +38,7 @@ extension Core {
         sessions[slot].receives.removeAll()
         for receive in receives { leave(receive.value) }
         for id in sessions[slot].tails { removeTail(id, of: slot) }
-        // By name, so that which channel goes first does not depend on hashing.
-        for channel in sessions[slot].channels.sorted(by: { channels[$0].name < channels[$1].name }) {
-            forget(channel, now)
-        }
+        while sessions[slot].channels.first != .nowhere { forget(sessions[slot].channels.first, now) }
         forsake(collectionsOf: slot, &effects)
         let namespace = sessions[slot].namespace
         if let node = sessions[slot].hello.node { namespaces[namespace].owners.removeValue(forKey: node) }
@@ -83,14 +80,14 @@ extension Core {
         _ effects: inout Effects
     ) {
         guard let unowned = namespaces[namespace].unowned.removeValue(forKey: node) else { return }
-        let adopted = unowned.sorted { channels[$0].number < channels[$1].number }
+        let adopted = channels.slots(of: unowned)
+        sessions[session].channels = unowned
         var notices: [(group: GroupSlot, names: [String])] = []
         var noticeOf: [GroupSlot: Int] = [:]
         for channel in adopted {
             channels[channel].owner = session
-            sessions[session].channels.insert(channel)
-            for group in channels[channel].groups {
-                handOver(channel, in: group, to: session)
+            for (group, membership) in channels[channel].groups {
+                handOver(membership, to: session)
                 if let index = noticeOf[group] {
                     notices[index].names.append(channels[channel].name)
                 } else {
@@ -107,9 +104,12 @@ extension Core {
             }
         }
         for channel in adopted {
-            deadlines.remove(.queue(channel))
-            let queue = channels[channel].queue
-            emptyQueue(of: channel)
+            let queue = self[mailbox: channel].queue
+            if !queue.isEmpty {
+                let mailbox = channels[channel].mailbox
+                deadlines.cancel(&mailboxes[mailbox].timer)
+                emptyQueue(of: channel)
+            }
             for message in queue {
                 push(message.body, until: message.deadline, to: channel, session, now, &effects)
             }
@@ -117,14 +117,10 @@ extension Core {
         }
     }
 
-    private mutating func handOver(_ channel: ChannelSlot, in group: GroupSlot, to session: SessionSlot) {
-        guard var membership = groups[group].unowned.remove(channel) else { return }
-        if !membership.isLiteral {
-            membership.deadline = nil
-            deadlines.remove(.membership(group, channel))
-        }
-        insert(channel, membership, into: group, owner: session)
-        sessions[session].memberships += 1
+    private mutating func handOver(_ membership: MembershipSlot, to session: SessionSlot) {
+        memberships.unlink(membership, from: &groups[memberships[membership].group].unowned)
+        if !memberships[membership].isLiteral { deadlines.cancel(&memberships[membership].timer) }
+        link(membership, to: session)
     }
 
     mutating func namespaceSlot(_ name: String) -> NamespaceSlot {

@@ -18,17 +18,17 @@ package struct Core {
     var namespaceSlots: [String: NamespaceSlot] = [:]
     var namespaces = Slab(vacant: Namespace(name: ""))
     var channels = Slab(vacant: Channel.vacant)
+    var mailboxes = Slab(vacant: Mailbox())
     var groups = Slab(vacant: Group.vacant)
+    var memberships = Slab(vacant: Membership.vacant)
     var deadlines = DeadlineHeap<Due>()
     var collections: [UInt64: Collection] = [:]
     var tails: [Tail] = []
 
     var queuedMessages = 0
     var queuedBytes = 0
-    var memberships = 0
     var receives = 0
     var lastSession: UInt64 = 0
-    var lastChannel: UInt64 = 0
     var lastOrder: UInt64 = 0
     var lastTicket: UInt64 = 0
     var lastToken: UInt64 = 0
@@ -39,11 +39,13 @@ package struct Core {
     package var observed = Observed()
 
     /// What a deadline is about.
-    enum Due: Hashable {
+    enum Due {
         case queue(ChannelSlot)
-        case membership(GroupSlot, ChannelSlot)
+        case membership(MembershipSlot)
         case collection(UInt64)
     }
+
+    typealias Timer = DeadlineHeap<Due>.Timer
 
     /// How a request is answered once it has been carried out.
     enum Answer {
@@ -61,6 +63,8 @@ package struct Core {
         self.limits = limits
         self.epoch = epoch
         self.broker = broker
+        let none = mailboxes.insert(Mailbox())
+        precondition(none == .none, "the first mailbox stands for those that channels do not have")
     }
 
     /// When `advance` has something to do next.
@@ -68,10 +72,11 @@ package struct Core {
 
     /// Lets everything whose time has come end: messages, memberships, waits for owners.
     package mutating func advance(to now: Instant, into effects: inout Effects) {
-        while let due = deadlines.popDue(now) {
+        // Each of these moves or cancels the deadline it answers for.
+        while let due = deadlines.due(now) {
             switch due {
             case .queue(let channel): expireMessages(of: channel, now, &effects)
-            case .membership(let group, let channel): expireMembership(of: channel, in: group, &effects)
+            case .membership(let membership): expire(membership, &effects)
             case .collection(let token): settle(token, isPartial: true, &effects)
             }
         }

@@ -21,6 +21,7 @@ struct DropLog {
         var last: Instant
         /// What was added since somebody last asked for news.
         var unseen: UInt64
+        fileprivate var timer: DeadlineHeap<Key>.Timer
     }
 
     /// Names remembered; the counters by reason forget nothing.
@@ -34,17 +35,18 @@ struct DropLog {
     private var forgottenUnseen = 0
 
     mutating func add(_ count: UInt64, _ key: Key, at now: Instant) {
-        var entry = entries[key] ?? Entry(count: 0, last: now, unseen: 0)
+        var entry = entries[key] ?? Entry(count: 0, last: now, unseen: 0, timer: .nowhere)
         entry.count = entry.count.addingClamped(count)
         entry.unseen = entry.unseen.addingClamped(count)
         entry.last = now
+        byAge.set(&entry.timer, of: key, to: now)
         entries[key] = entry
         hasNews = true
-        byAge.set(key, to: now)
-        if entries.count > Self.capacity, let oldest = byAge.popDue(now),
-            let forgotten = entries.removeValue(forKey: oldest), forgotten.unseen > 0
+        if entries.count > Self.capacity, let oldest = byAge.due(now),
+            var forgotten = entries.removeValue(forKey: oldest)
         {
-            forgottenUnseen += 1
+            byAge.cancel(&forgotten.timer)
+            if forgotten.unseen > 0 { forgottenUnseen += 1 }
         }
     }
 

@@ -4,17 +4,24 @@ struct Slot<Element>: Hashable, Sendable {
 
     /// A place for elements that are not there.
     static var nowhere: Slot<Element> { Slot(index: .max) }
+
+    /// The place of the first element a slab was ever given.
+    static var first: Slot<Element> { Slot(index: 0) }
 }
 
 /// Elements in reusable places: four-byte references, no allocation per element, in-place reading and mutation.
 ///
 /// Free places hold a vacant element instead of `nil`: unwrapping an optional would copy the whole element, with all
-/// its reference counts, each time one field of it is read.
+/// its reference counts, each time one field of it is read. What free places take up is reused, and given back when
+/// the last element of a large slab goes.
 struct Slab<Element> {
-    private var elements: ContiguousArray<Element> = []
-    private var isUsed: ContiguousArray<Bool> = []
-    private var free: ContiguousArray<UInt32> = []
+    private var elements = SegmentedArray<Element>()
+    private var isUsed = SegmentedArray<Bool>()
+    private var free = SegmentedArray<UInt32>()
     private let vacant: Element
+
+    /// Elements a slab can hold: as many as slots can tell apart.
+    static var countMaximum: Int { Int(UInt32.max) }
 
     /// - Parameter vacant: What stands in a free place.
     init(vacant: Element) {
@@ -24,13 +31,14 @@ struct Slab<Element> {
     /// Elements present.
     var count: Int { elements.count - free.count }
 
+    /// Takes up an element. The caller sees to it that there are fewer than ``countMaximum``.
     mutating func insert(_ element: Element) -> Slot<Element> {
-        if let index = free.popLast() {
+        if free.count > 0 {
+            let index = free.removeLast()
             elements[Int(index)] = element
             isUsed[Int(index)] = true
             return Slot(index: index)
         }
-        // The limits on channels, groups and sessions keep this far below 2^32.
         elements.append(element)
         isUsed.append(true)
         return Slot(index: UInt32(elements.count - 1))
@@ -41,11 +49,15 @@ struct Slab<Element> {
         elements[Int(slot.index)] = vacant
         isUsed[Int(slot.index)] = false
         free.append(slot.index)
+        if count == 0, free.count > Self.keptWhenEmpty { self = Slab(vacant: vacant) }
     }
+
+    /// Places a slab keeps when it runs empty, so that a few elements that come and go do not allocate.
+    private static var keptWhenEmpty: Int { 1_024 }
 
     /// Whether there is an element at `slot`; it may be another one than when the slot was handed out.
     func contains(_ slot: Slot<Element>) -> Bool {
-        isUsed[Int(slot.index)]
+        Int(slot.index) < isUsed.count && isUsed[Int(slot.index)]
     }
 
     /// The element at `slot`, which must be present.
@@ -56,6 +68,6 @@ struct Slab<Element> {
 
     /// Every place in use, in order of place.
     var slots: some Sequence<Slot<Element>> {
-        isUsed.indices.lazy.filter { isUsed[$0] }.map { Slot(index: UInt32($0)) }
+        (0..<isUsed.count).lazy.filter { isUsed[$0] }.map { Slot(index: UInt32($0)) }
     }
 }

@@ -2,7 +2,9 @@ import DequeModule
 import FanfareModel
 
 typealias ChannelSlot = Slot<Channel>
+typealias MailboxSlot = Slot<Mailbox>
 typealias GroupSlot = Slot<Group>
+typealias MembershipSlot = Slot<Membership>
 typealias SessionSlot = Slot<Session>
 typealias NamespaceSlot = Slot<Namespace>
 
@@ -22,17 +24,42 @@ struct PushedMessage {
 }
 
 /// A named mailbox. Exists while something is in it, reads it, declares it or counts it as a member.
-struct Channel {
+///
+/// Small, because most are nothing but members: what it takes to hold messages is in a ``Mailbox`` of its own.
+struct Channel: Linked {
     let name: String
+    /// What its name is found by.
+    let hash: UInt32
     let namespace: NamespaceSlot
-    let openedAt: Instant
-    /// Tells which of two channels came into being first.
-    let number: UInt64
     /// The live session whose node the name carries.
-    var owner: SessionSlot?
+    var owner: SessionSlot? {
+        get { ownerSlot == .nowhere ? nil : ownerSlot }
+        set { ownerSlot = newValue ?? .nowhere }
+    }
+    private var ownerSlot = SessionSlot.nowhere
+    var mailbox = MailboxSlot.none
+    /// The groups it is in, first joined first.
+    var groups = JoinedGroups()
+    /// What the owner said of it with `OPEN_CHANNELS`; `nil` while it has not.
+    var attributes: [String: String]?
+    /// Neighbours among the channels of one process.
+    var next = ChannelSlot.nowhere
+    var previous = ChannelSlot.nowhere
+
+    init(name: String, hash: UInt32, namespace: NamespaceSlot) {
+        self.name = name
+        self.hash = hash
+        self.namespace = namespace
+    }
+}
+
+/// The messages of a channel, who waits for them and what became of them. Comes with the first, goes with the channel.
+struct Mailbox {
     /// Unread messages; always empty while there is an owner, to whom messages are pushed.
     var queue: Deque<QueuedMessage> = []
     var queuedBytes = 0
+    /// When the next message of the queue expires.
+    var timer = Core.Timer.nowhere
     /// Receives in line, longest waiting first. Entries whose ticket is no longer its session's are skipped.
     var readers: Deque<Reader> = []
     var waitingReaders = 0
@@ -43,16 +70,17 @@ struct Channel {
     var held: UInt64 = 0
     /// Messages the owner missed and has not been told of; told at the place of the hole, before what follows.
     var missed: [Missed] = []
-    var groups: [GroupSlot] = []
-    /// Whether the owner declared it with `OPEN_CHANNELS`.
-    var isDeclared = false
-    var attributes: [String: String] = [:]
     var messages: UInt64 = 0
     var drops: UInt64 = 0
 
     var unread: UInt64 { UInt64(queue.count) + UInt64(pushed.count) + held }
 
-    var isIdle: Bool { unread == 0 && waitingReaders == 0 && groups.isEmpty && !isDeclared && missed.isEmpty }
+    var isIdle: Bool { unread == 0 && waitingReaders == 0 && missed.isEmpty }
+}
+
+extension MailboxSlot {
+    /// The mailbox of channels that have none: always there, always empty, never changed.
+    static var none: MailboxSlot { .first }
 }
 
 /// Messages an owner missed for one reason.
@@ -94,8 +122,8 @@ struct Session {
     let policy: Policy
     let namespace: NamespaceSlot
     let openedAt: Instant
-    /// Process channels it owns that exist.
-    var channels: Set<ChannelSlot> = []
+    /// Process channels it owns that exist, oldest first.
+    var channels = Chain<Channel>()
     var memberships = 0
     /// Unread messages of all its channels, for `capacity_scope` process.
     var unread: UInt64 = 0
@@ -112,12 +140,12 @@ struct Session {
 /// A world of names of its own.
 struct Namespace {
     let name: String
-    var channels: [String: ChannelSlot] = [:]
-    var groups: [String: GroupSlot] = [:]
+    var channels = NameTable<Channel>()
+    var groups = NameTable<Group>()
     /// Live sessions by node.
     var owners: [String: SessionSlot] = [:]
-    /// Process channels without a live owner, by node.
-    var unowned: [String: Set<ChannelSlot>] = [:]
+    /// Process channels without a live owner, by node, oldest first.
+    var unowned: [String: Chain<Channel>] = [:]
     var sessions = 0
 
     var isIdle: Bool { sessions == 0 && channels.isEmpty && groups.isEmpty }
@@ -126,12 +154,14 @@ struct Namespace {
 /// Many channels behind one name, kept by owner so that a send costs one frame per process.
 struct Group {
     let name: String
+    /// What its name is found by.
+    let hash: UInt32
     let namespace: NamespaceSlot
     let openedAt: Instant
     /// Sessions that own members, in the order they came to have some.
     var owners: [GroupOwner] = []
     /// Members nobody owns: each gets the message into its own queue.
-    var unowned = MemberTable()
+    var unowned = Chain<Membership>()
     var messages: UInt64 = 0
     var rate = Rate()
 
@@ -140,64 +170,57 @@ struct Group {
 
 struct GroupOwner {
     let session: SessionSlot
-    var members = MemberTable()
+    var members = Chain<Membership>()
 }
 
 /// One channel's membership in one group.
-struct Membership {
-    var joinedAt: Instant
-    /// When it ends by itself; `nil` while it lives with its owner.
-    var deadline: Instant?
+struct Membership: Linked {
+    let channel: ChannelSlot
+    let group: GroupSlot
+    let joinedAt: Instant
+    /// When it ends by itself; none while it lives with its owner.
+    var timer = Core.Timer.nowhere
+    /// Neighbours among the members of one owner, or of nobody, in the group.
+    var next = MembershipSlot.nowhere
+    var previous = MembershipSlot.nowhere
     /// Whether the deadline holds for a live owner too.
-    var isLiteral: Bool
+    var isLiteral = false
 }
 
-/// Members in an order that depends on history only, found by channel.
-struct MemberTable {
-    private(set) var entries: ContiguousArray<(channel: ChannelSlot, membership: Membership)> = []
-    /// Positions by channel, kept only for tables too long to search.
-    private var positions: [ChannelSlot: Int] = [:]
-    private static let searchable = 16
+/// The groups of one channel, first joined first. The first is kept in place: most channels are in one group.
+struct JoinedGroups: RandomAccessCollection {
+    /// A group and the membership in it.
+    typealias Joined = (group: GroupSlot, membership: MembershipSlot)
 
-    var count: Int { entries.count }
-    var isEmpty: Bool { entries.isEmpty }
+    private var head: Joined = (.nowhere, .nowhere)
+    private var tail: [Joined] = []
 
-    subscript(channel: ChannelSlot) -> Membership? {
-        position(of: channel).map { entries[$0].membership }
+    var startIndex: Int { 0 }
+    var endIndex: Int { head.group == .nowhere ? 0 : 1 + tail.count }
+
+    subscript(index: Int) -> Joined { index == 0 ? head : tail[index - 1] }
+
+    /// The membership in `group`.
+    subscript(group: GroupSlot) -> MembershipSlot? {
+        if head.group == group { return head.membership }
+        return tail.first { $0.group == group }?.membership
     }
 
-    /// Adds or replaces. Returns whether the channel is new here.
-    @discardableResult
-    mutating func set(_ channel: ChannelSlot, _ membership: Membership) -> Bool {
-        if let position = position(of: channel) {
-            entries[position].membership = membership
-            return false
-        }
-        entries.append((channel, membership))
-        if !positions.isEmpty {
-            positions[channel] = entries.count - 1
-        } else if entries.count > Self.searchable {
-            for (position, entry) in entries.enumerated() { positions[entry.channel] = position }
-        }
-        return true
+    /// Adds a group it is not in.
+    mutating func append(_ group: GroupSlot, _ membership: MembershipSlot) {
+        if isEmpty { head = (group, membership) } else { tail.append((group, membership)) }
     }
 
-    /// Removes; the last member takes the free place. Returns what was there.
-    @discardableResult
-    mutating func remove(_ channel: ChannelSlot) -> Membership? {
-        guard let position = position(of: channel) else { return nil }
-        let removed = entries[position].membership
-        let last = entries.removeLast()
-        positions.removeValue(forKey: channel)
-        if position < entries.count {
-            entries[position] = last
-            if !positions.isEmpty { positions[last.channel] = position }
+    mutating func remove(_ group: GroupSlot) {
+        if head.group == group {
+            head = tail.isEmpty ? (.nowhere, .nowhere) : tail.removeFirst()
+        } else if let index = tail.firstIndex(where: { $0.group == group }) {
+            tail.remove(at: index)
         }
-        return removed
     }
 
-    private func position(of channel: ChannelSlot) -> Int? {
-        positions.isEmpty ? entries.firstIndex { $0.channel == channel } : positions[channel]
+    mutating func removeAll() {
+        self = JoinedGroups()
     }
 }
 

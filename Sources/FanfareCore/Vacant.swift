@@ -3,11 +3,15 @@ import FanfareModel
 // What stands in the free places of the tables. Nothing reads it.
 
 extension Channel {
-    static let vacant = Channel(name: "", namespace: .nowhere, openedAt: Instant(nanoseconds: 0), number: 0)
+    static let vacant = Channel(name: "", hash: 0, namespace: .nowhere)
 }
 
 extension Group {
-    static let vacant = Group(name: "", namespace: .nowhere, openedAt: Instant(nanoseconds: 0))
+    static let vacant = Group(name: "", hash: 0, namespace: .nowhere, openedAt: Instant(nanoseconds: 0))
+}
+
+extension Membership {
+    static let vacant = Membership(channel: .nowhere, group: .nowhere, joinedAt: Instant(nanoseconds: 0))
 }
 
 extension Session {
