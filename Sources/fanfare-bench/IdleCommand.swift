@@ -1,141 +1,114 @@
 import ArgumentParser
 import Foundation
-import NIOCore
-import NIOPosix
 
 /// `fanfare-bench idle`: what sockets cost that say nothing.
-struct IdleCommand: AsyncParsableCommand {
+struct IdleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "idle",
-        abstract: "Memory of a worker per idle socket, and its CPU time while they are pinged.",
+        abstract: "Memory of a server per idle socket, and its CPU time while they are pinged.",
         discussion: """
-            Opens sockets in steps and reads the worker's memory from /proc/PID/smaps_rollup at each; the slope between \
-            the first and the last step is the cost of a socket. The kernel's share is beside it: it holds both ends of \
-            every connection, because the sockets of this program are on the same machine.
+            Opens sockets and reads the server's memory from /proc/PID/smaps_rollup at the first and the last number of \
+            them, and between; the slope is the cost of a socket. The kernel's share is beside it: it holds both ends \
+            of every connection, because the sockets of this program are on the same machine. Each socket takes a \
+            descriptor here and in the server: see ulimit -n. Exits with 1 when a socket was closed.
             """
     )
 
-    @Option(help: "Host of the worker.") var host = "127.0.0.1"
-    @Option(help: "Port of the worker.") var port = 8_000
-    @Option(help: "Path of the route; {room} becomes the number of a room.") var path = "/ws/chat/idle-{room}/"
+    @Option(help: "Host of the server, an IPv4 address.") var host = "127.0.0.1"
+    @Option(help: "Port of the server.") var port = 8_000
+    @Option(help: "Path; {room} becomes the name of a room, bench-0 and so on.") var path = "/ws/chat/{room}/"
+    @Option(help: "chat, frames or mqtt.") var dialect = Dialect.chat
     @Option(help: "Rooms the sockets are spread over.") var rooms = 1
-    @Option(help: "How many sockets to measure at, ascending, with commas.") var steps = "1000,5000,10000"
+    @Option(help: "Sockets at the first measurement.") var from = 1_000
+    @Option(help: "Sockets at the last one.") var to = 10_000
+    @Option(help: "Measurements, evenly spread; at least 2.") var steps = 3
     @Option(help: "Seconds of idleness to charge CPU time for, at the last step; two rounds of pings by default.")
     var seconds = 50.0
-    @Option(help: "Process of the worker.") var pid: Int32?
-    @Option(help: "HOST:PORT of its operations port, which tells the process.") var ops: String?
+    @Option(help: "Seconds for the server to settle before its memory is read.") var settle = 2.0
+    @Option(help: "Process of the server; repeatable.") var pid: [Int32] = []
+    @Option(help: "HOST:PORT of a worker's operations port, which tells its process.") var ops: String?
     @Flag(help: "Print JSON.") var json = false
 
-    private var counts: [Int] { steps.split(separator: ",").compactMap { Int($0) } }
-
     func validate() throws {
-        guard counts.count >= 2, counts.first ?? 0 > 0, zip(counts, counts.dropFirst()).allSatisfy({ $0 < $1 }) else {
-            throw ValidationError("--steps wants at least two numbers, ascending, such as 1000,5000")
+        guard from > 0, to > from, steps >= 2, rooms > 0 else {
+            throw ValidationError("--to must be more than --from, --steps at least 2, --from and --rooms at least 1")
         }
-        guard (pid == nil) != (ops == nil) else { throw ValidationError("give either --pid or --ops") }
-        guard rooms > 0, seconds > 0 else { throw ValidationError("--rooms and --seconds must be more than 0") }
+        guard pid.isEmpty != (ops == nil) else { throw ValidationError("give either --pid or --ops") }
+        guard seconds > 0, settle >= 0 else { throw ValidationError("--seconds must be more than 0") }
     }
 
-    func run() async throws {
-        let process = if let ops { try await WorkerFacts.read(from: ops).pid } else { pid ?? 0 }
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let load = try await loop.submit {
-            NIOLoopBound(IdleLoad(host: host, port: port, path: path, rooms: rooms, loop: loop), eventLoop: loop)
-        }.get()
+    func run() throws {
+        let processes = if let ops { [try WorkerFacts.read(from: ops).pid] } else { pid }
+        let count = SocketCount()
+        let loop = try SocketLoop(host: host, port: port, dialect: dialect, owner: count)
+        let idle = { (seconds: Double) in loop.run(until: MonotonicClock.after(seconds)) }
         var report = IdleReport()
-        let base = try await Self.processorShare(of: process, seconds: min(5, seconds))
-        report.steps.append(try MemoryUse.now(of: process, sockets: 0))
-        for count in counts {
-            try await loop.flatSubmit { load.value.grow(to: count) }.get()
-            try await Task.sleep(for: .seconds(2))
-            report.steps.append(try MemoryUse.now(of: process, sockets: count))
+        let base = try Measurement.of(processes) { idle(min(5, seconds)) }
+        report.steps.append(try MemoryUse.now(of: processes, sockets: 0))
+        var opened = 0
+        for step in 0..<steps {
+            let wanted = from + (to - from) * step / (steps - 1)
+            try loop.openAll((opened..<wanted).map { LoadSocket(path: path, room: "bench-\($0 % rooms)") })
+            opened = wanted
+            idle(settle)
+            report.steps.append(try MemoryUse.now(of: processes, sockets: wanted))
         }
-        let share = try await Self.processorShare(of: process, seconds: seconds)
-        report.microsecondsPerSocketAndSecond = (share - base) * 1e6 / Double(counts.last ?? 1)
-        report.socketsLost = try await loop.submit { load.value.lost }.get()
+        let measurement = try Measurement.of(processes) { idle(seconds) }
+        report.charge(measurement, base: base, sockets: to)
+        report.socketsLost = count.lost
         try report.show(asJSON: json)
         if report.socketsLost > 0 { throw ExitCode(1) }
     }
-
-    /// CPU seconds per second.
-    private static func processorShare(of process: Int32, seconds: Double) async throws -> Double {
-        let measurement = try await Measurement.of([process], seconds: seconds, start: {}, finish: {})
-        return Double(measurement.serverNanoseconds ?? 0) / 1e9 / measurement.seconds
-    }
 }
 
-/// Sockets that are only there, on one loop.
-final class IdleLoad: LoadSocketOwner {
-    private let path: String
-    private let rooms: Int
-    private let opener: SocketOpener
-    private var sockets: [LoadSocket] = []
-    /// Sockets the worker has closed.
-    private(set) var lost = 0
-
-    init(host: String, port: Int, path: String, rooms: Int, loop: any EventLoop) {
-        self.path = path
-        self.rooms = rooms
-        opener = SocketOpener(loop: loop, host: host, port: port)
-    }
-
-    /// Opens sockets until there are `count`.
-    func grow(to count: Int) -> EventLoopFuture<Void> {
-        let added = (sockets.count..<count).map { index in
-            LoadSocket(path: path.replacingOccurrences(of: "{room}", with: String(index % rooms)), owner: self)
-        }
-        sockets += added
-        return opener.open(added)
-    }
-
-    func arrived(_ number: UInt64, inOrder: Bool) {}
-
-    func closed(_ socket: LoadSocket) {
-        lost += 1
-    }
-}
-
-/// The memory of a process and of the kernel at one moment, in KB.
+/// The memory of the servers and of the kernel at one moment, in KB.
 struct MemoryUse: Encodable {
     var sockets: Int
-    /// Private pages and its share of the shared ones.
+    /// Private pages and the shares of the shared ones.
     var proportional: Int
     var resident: Int
-    /// All of the kernel's small objects.
-    var kernelSlab: Int
-    /// Buffers of all TCP connections.
-    var kernelTCPBuffers: Int
+    var kernel: KernelMemory
 
-    static func now(of process: Int32, sockets: Int) throws -> MemoryUse {
-        let process = try numbers(in: "/proc/\(process)/smaps_rollup")
-        let network = try String(contentsOfFile: "/proc/net/sockstat", encoding: .utf8)
-        let words = network.split(separator: "\n").first { $0.hasPrefix("TCP:") }?.split(separator: " ") ?? []
-        let pages = words.firstIndex(of: "mem").flatMap { Int(words[$0 + 1]) } ?? 0
-        return MemoryUse(
-            sockets: sockets,
-            proportional: process["Pss"] ?? 0,
-            resident: process["Rss"] ?? 0,
-            kernelSlab: try numbers(in: "/proc/meminfo")["Slab"] ?? 0,
-            kernelTCPBuffers: pages * 4
-        )
-    }
-
-    /// The numbers of lines such as `Slab: 42 kB`.
-    private static func numbers(in file: String) throws -> [String: Int] {
-        var numbers: [String: Int] = [:]
-        for line in try String(contentsOfFile: file, encoding: .utf8).split(separator: "\n") {
-            let words = line.split(separator: " ")
-            if words.count >= 2, words[0].hasSuffix(":") { numbers[String(words[0].dropLast())] = Int(words[1]) }
+    static func now(of processes: [Int32], sockets: Int) throws -> MemoryUse {
+        var use = MemoryUse(sockets: sockets, proportional: 0, resident: 0, kernel: try KernelMemory.now())
+        for process in processes {
+            let memory = try ProcessMemory.now(of: process)
+            use.proportional += memory.proportional
+            use.resident += memory.resident
         }
-        return numbers
+        return use
     }
 }
 
 /// What idle sockets cost.
 struct IdleReport: Encodable {
     var steps: [MemoryUse] = []
+    var pssKilobytesPerSocket = 0.0
+    var rssKilobytesPerSocket = 0.0
+    /// Both ends of a connection.
+    var kernelKilobytesPerSocket = 0.0
+    /// Of that, the kinds of objects that grew by at least 0.1 KB a socket.
+    var kernelKilobytesPerSocketByKind: [String: Double] = [:]
     var microsecondsPerSocketAndSecond = 0.0
+    var generatorMicrosecondsPerSocketAndSecond = 0.0
     var socketsLost = 0
+
+    /// - Parameter base: What the servers used without any socket.
+    mutating func charge(_ measurement: Measurement, base: Measurement, sockets: Int) {
+        let share = { (measurement: Measurement) in
+            Double(measurement.serverNanoseconds ?? 0) / 1_000 / measurement.seconds
+        }
+        microsecondsPerSocketAndSecond = (share(measurement) - share(base)) / Double(sockets)
+        generatorMicrosecondsPerSocketAndSecond =
+            Double(measurement.generatorNanoseconds) / 1_000 / measurement.seconds / Double(sockets)
+        pssKilobytesPerSocket = slope(\.proportional)
+        rssKilobytesPerSocket = slope(\.resident)
+        kernelKilobytesPerSocket = slope(\.kernel.slab) + slope(\.kernel.buffers)
+        for kind in (steps.last?.kernel.slabs ?? [:]).keys {
+            let growth = slope { $0.kernel.slabs[kind] ?? 0 }
+            if growth >= 0.1 { kernelKilobytesPerSocketByKind[kind] = growth }
+        }
+    }
 
     /// KB per socket between the first step with sockets and the last one.
     private func slope(_ value: (MemoryUse) -> Int) -> Double {
@@ -147,13 +120,19 @@ struct IdleReport: Encodable {
         if asJSON { return try printJSON(self) }
         print("sockets    PSS KB    RSS KB    slab KB    TCP buffers KB")
         for step in steps {
-            let numbers = [step.proportional, step.resident, step.kernelSlab, step.kernelTCPBuffers]
+            let numbers = [step.proportional, step.resident, step.kernel.slab, step.kernel.buffers]
             print("\(step.sockets)    " + numbers.map { String($0) }.joined(separator: "    "))
         }
-        print("PSS per socket       \(String(format: "%.2f", slope(\.proportional))) KB")
-        print("RSS per socket       \(String(format: "%.2f", slope(\.resident))) KB")
-        print("kernel per socket    \(String(format: "%.2f", slope(\.kernelSlab))) KB of slab, both ends and all else")
-        print("CPU per socket       \(String(format: "%.3f", microsecondsPerSocketAndSecond)) us per second")
+        print("PSS per socket       \(text(pssKilobytesPerSocket)) KB")
+        print("RSS per socket       \(text(rssKilobytesPerSocket)) KB")
+        print("kernel per socket    \(text(kernelKilobytesPerSocket)) KB, both ends and all else")
+        for (kind, growth) in kernelKilobytesPerSocketByKind.sorted(by: { $0.value > $1.value }) {
+            print("    \(kind)    \(text(growth)) KB")
+        }
+        print("CPU per socket       \(text(microsecondsPerSocketAndSecond)) us per second")
+        print("generator            \(text(generatorMicrosecondsPerSocketAndSecond)) us per socket and second")
         if socketsLost > 0 { print("sockets lost         \(socketsLost)") }
     }
+
+    private func text(_ value: Double) -> String { String(format: "%.3f", value) }
 }

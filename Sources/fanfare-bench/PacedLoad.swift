@@ -1,6 +1,4 @@
-import NIOCore
-
-/// One room of sockets that gets messages at a fixed rate, some of its members reading nothing. On one loop.
+/// One room of sockets that gets messages at a fixed rate, some of its members reading nothing.
 final class PacedLoad: LoadSocketOwner {
     /// What a run is made of.
     struct Plan {
@@ -13,168 +11,150 @@ final class PacedLoad: LoadSocketOwner {
         var payloadBytes: Int
     }
 
+    private static let path = "/ws/chat/{room}/"
+    private static let roomName = "bench-paced"
+    private static let drainSeconds = 10.0
+    private static let fillingBytes = 40_000
+    private static let closingSeconds = 1.0
+
     private let plan: Plan
-    private let loop: any EventLoop
-    private let opener: SocketOpener
-    private var sockets: [LoadSocket] = []
+    private var loop: SocketLoop?
+    private let sockets: [LoadSocket]
+    /// The first one that reads.
+    private let publisher: LoadSocket
     private let readers: Int
-    private var publishedAt: [NIODeadline] = []
-    private var begin = NIODeadline.now()
-    private var sentBefore: UInt64 = 0
-    private var isSending = false
+    private var message: Message
+    private var lastNumbers: [UInt64]
+    /// When each message was due, by its number less one.
+    private var dueTimes: [UInt64] = []
+    /// Deliveries of each message so far.
+    private var arrivals: [Int] = []
     /// The number of the first message that is measured.
     private var firstMeasured = UInt64.max
     private(set) var latencies = Latencies()
-    /// Deliveries of each message so far.
-    private var arrivals: [Int] = []
     /// Of each measured message, the milliseconds until it had come to 99 of 100 readers.
     private(set) var messageTimes: [Double] = []
     private(set) var delivered: UInt64 = 0
     private(set) var outOfOrder: UInt64 = 0
     private(set) var readersClosed = 0
-    private var open = 0
-    private var allDelivered: EventLoopPromise<Void>?
-    private var deliveryDeadline: Scheduled<Void>?
-    private var allClosed: EventLoopPromise<Void>?
+    private var isReleased = false
 
-    private static let deliveryTime = TimeAmount.seconds(10)
-    private static let fillingBytes = 40_000
-    private static let closingTime = TimeAmount.seconds(30)
-
-    init(_ plan: Plan, loop: any EventLoop) {
+    init(_ plan: Plan) {
         self.plan = plan
-        self.loop = loop
-        opener = SocketOpener(loop: loop, host: plan.host, port: plan.port)
         readers = plan.sockets - plan.stalled
         // The stalled ones stand evenly among the others, so that a fan-out meets them all along its way.
         sockets = (0..<plan.sockets).map { index in
             let isStalled = index * plan.stalled / plan.sockets != (index + 1) * plan.stalled / plan.sockets
-            return LoadSocket(path: "/ws/chat/bench-paced/", isStalled: isStalled, owner: self)
+            return LoadSocket(
+                path: Self.path,
+                room: Self.roomName,
+                memberIndex: index,
+                reading: isStalled ? .never : .always
+            )
         }
+        publisher = sockets.first { $0.reading == .always } ?? sockets[0]
+        message = Message(.chat, room: Self.roomName, bytes: plan.payloadBytes)
+        lastNumbers = [UInt64](repeating: 0, count: plan.sockets)
     }
 
-    var sent: UInt64 { UInt64(publishedAt.count) }
+    var sent: UInt64 { UInt64(dueTimes.count) }
     var expected: UInt64 { sent * UInt64(readers) }
 
-    /// Opens every socket; completes when the last has been accepted.
-    func connect() -> EventLoopFuture<Void> {
-        open = sockets.count
-        return opener.open(sockets)
+    /// Opens every socket, and lets the last memberships come to the broker.
+    func connect() throws {
+        let loop = try SocketLoop(host: plan.host, port: plan.port, owner: self)
+        self.loop = loop
+        try loop.openAll(sockets)
+        loop.run(until: MonotonicClock.after(0.5))
     }
 
     // MARK: Sending
 
     /// Sends one large message, so that little more fits into what the kernel keeps for those that do not read.
-    ///
-    /// - Returns: Completes as ``finish()`` does.
-    func fill() -> EventLoopFuture<Void> {
-        publish(payloadBytes: Self.fillingBytes)
-        return finish()
+    func fill() {
+        publish(Message(.chat, room: Self.roomName, bytes: Self.fillingBytes), due: MonotonicClock.now())
+        drain()
     }
 
-    /// Begins to send at the plan's rate.
-    func start() {
-        isSending = true
-        begin = .now()
-        sentBefore = sent
-        sendNext()
+    /// Sends at the plan's rate; what is sent after `warmUp` is measured. Returns when all has come to all readers, or
+    /// nothing more has for ten seconds.
+    func run(warmUp: Double, seconds: Double) {
+        var schedule = Schedule(from: MonotonicClock.now(), rate: plan.rate)
+        let (before, total) = (UInt64(warmUp * plan.rate), UInt64((warmUp + seconds) * plan.rate))
+        loop?.run(until: MonotonicClock.after(warmUp + seconds + 1), due: { now in
+            while schedule.count < total, let due = schedule.next(before: now) {
+                if schedule.count == before + 1 { self.firstMeasured = self.sent + 1 }
+                self.publish(self.message, due: due)
+            }
+            return schedule.due
+        }, isDone: { schedule.count >= total })
+        drain()
     }
 
-    /// Counts the latencies of the messages from now on.
-    func beginMeasuring() {
-        firstMeasured = sent + 1
-    }
-
-    private func sendNext() {
-        guard isSending else { return }
-        publish(payloadBytes: plan.payloadBytes)
-        // From the beginning, so that a late message does not put off those after it.
-        let next = begin + .nanoseconds(Int64(Double(sent - sentBefore) / plan.rate * 1e9))
-        loop.assumeIsolated().scheduleTask(deadline: next) { self.sendNext() }
-    }
-
-    private func publish(payloadBytes: Int) {
-        publishedAt.append(.now())
+    private func publish(_ message: Message, due: UInt64) {
+        dueTimes.append(due)
         arrivals.append(0)
-        sockets[0].send(sent, payloadBytes: payloadBytes)
+        var message = message
+        message.stamp(number: sent, time: due)
+        loop?.write(message.frame, to: publisher)
     }
 
-    /// Sends nothing more; completes when everything sent has come to all readers, or after ten seconds without it.
-    func finish() -> EventLoopFuture<Void> {
-        isSending = false
-        let promise = loop.makePromise(of: Void.self)
-        allDelivered = promise
-        let bound = NIOLoopBound(self, eventLoop: loop)
-        deliveryDeadline = loop.scheduleTask(in: Self.deliveryTime) { bound.value.stopWaiting() }
-        if delivered == expected { stopWaiting() }
-        return promise.futureResult
-    }
-
-    private func stopWaiting() {
-        deliveryDeadline?.cancel()
-        deliveryDeadline = nil
-        allDelivered?.succeed()
-        allDelivered = nil
+    private func drain() {
+        var seen = delivered
+        var deadline = MonotonicClock.after(Self.drainSeconds)
+        while delivered < expected, MonotonicClock.now() < deadline {
+            loop?.run(until: MonotonicClock.after(0.1), isDone: { self.delivered == self.expected })
+            if delivered > seen { (seen, deadline) = (delivered, MonotonicClock.after(Self.drainSeconds)) }
+        }
     }
 
     // MARK: Receiving
 
-    func arrived(_ number: UInt64, inOrder: Bool) {
+    func received(_ payload: UnsafeRawBufferPointer, on socket: LoadSocket, now: UInt64) {
         // Stalled sockets that read again at the end count for nothing.
-        guard !isReleased, number >= 1, number <= sent else { return }
+        guard !isReleased, let offset = Dialect.chat.numberOffset(in: payload) else { return }
+        let (number, _) = Message.readStamp(payload, at: offset)
+        guard number >= 1, number <= sent else { return }
         delivered += 1
-        if !inOrder { outOfOrder += 1 }
-        if number >= firstMeasured { measure(Int(number) - 1) }
-        if allDelivered != nil, delivered == expected { stopWaiting() }
+        if number != lastNumbers[socket.memberIndex] + 1 { outOfOrder += 1 }
+        lastNumbers[socket.memberIndex] = number
+        if number >= firstMeasured { measure(Int(number) - 1, now) }
     }
 
-    private func measure(_ message: Int) {
-        let latency = (NIODeadline.now() - publishedAt[message]).nanoseconds
-        latencies.record(nanoseconds: latency)
+    private func measure(_ message: Int, _ now: UInt64) {
+        let latency = now - min(now, dueTimes[message])
+        latencies.record(nanoseconds: Int64(clamping: latency))
         arrivals[message] += 1
         if arrivals[message] == (readers * 99 + 99) / 100 { messageTimes.append(Double(latency) / 1e6) }
     }
 
     func closed(_ socket: LoadSocket) {
-        open -= 1
-        if !isReleased, !socket.isStalled { readersClosed += 1 }
-        guard open == 0 else { return }
-        allClosed?.succeed()
-        allClosed = nil
+        if !isReleased, socket.reading == .always { readersClosed += 1 }
     }
 
     // MARK: The end
 
-    private var isReleased = false
-
     /// Lets the stalled sockets read what is there for them.
-    func release() {
+    ///
+    /// - Returns: What became of them, by close code; `open` for those that live, `cut off` for those whose connection
+    ///   ended without a close frame.
+    func release() -> [String: Int] {
         isReleased = true
-        for socket in sockets where socket.isStalled { socket.setReading(true) }
-    }
-
-    /// What became of the stalled sockets, by close code; `open` for those that live, `cut off` for those whose
-    /// connection ended without a close frame.
-    var stalledEndings: [String: Int] {
+        let stalled = sockets.filter { $0.reading == .never }
+        for socket in stalled { loop?.setReading(socket, true) }
+        loop?.run(until: MonotonicClock.after(1))
         var endings: [String: Int] = [:]
-        for socket in sockets where socket.isStalled {
-            let ending = socket.closeCode.map { String($0) } ?? (socket.isClosed ? "cut off" : "open")
+        for socket in stalled {
+            let ending = socket.closeCode.map { String($0) } ?? (socket.stage == .closed ? "cut off" : "open")
             endings[ending, default: 0] += 1
         }
         return endings
     }
 
-    /// Closes every socket; completes when they are closed.
-    func close() -> EventLoopFuture<Void> {
+    /// Closes every socket, and lets the server see it.
+    func close() {
         isReleased = true
-        let promise = loop.makePromise(of: Void.self)
-        allClosed = promise
-        for socket in sockets { socket.close() }
-        loop.assumeIsolated().scheduleTask(in: Self.closingTime) {
-            self.allClosed?.succeed()
-            self.allClosed = nil
-        }
-        if open == 0 { promise.succeed() }
-        return promise.futureResult
+        for socket in sockets { loop?.close(socket, isReset: true) }
+        loop?.run(until: MonotonicClock.after(Self.closingSeconds))
     }
 }

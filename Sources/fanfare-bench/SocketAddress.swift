@@ -70,7 +70,7 @@ struct SocketAddress {
         let type = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
         let descriptor = socket(family, isBlocking ? type : type | Int32(SOCK_NONBLOCK.rawValue), 0)
         guard descriptor >= 0 else { throw failure("open a socket for") }
-        if family == AF_INET { set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
+        if family == AF_INET { Self.set(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
         return descriptor
     }
 
@@ -80,7 +80,7 @@ struct SocketAddress {
     func connect(_ descriptor: Int32, from source: SocketAddress? = nil) throws {
         if let source {
             // The port is chosen when both ends are known, so that one is free as long as the pair is.
-            set(descriptor, Int32(IPPROTO_IP), 24, 1)  // IP_BIND_ADDRESS_NO_PORT
+            Self.set(descriptor, Int32(IPPROTO_IP), 24, 1)  // IP_BIND_ADDRESS_NO_PORT
             guard source.withAddress({ bind(descriptor, $0, $1) }) == 0 else { throw source.failure("connect from") }
         }
         let result = withAddress { Glibc.connect(descriptor, $0, $1) }
@@ -90,7 +90,7 @@ struct SocketAddress {
     /// A non-blocking socket that listens here; a Unix socket nobody listens on any more is replaced.
     func listen() throws -> Int32 {
         let descriptor = try makeSocket()
-        if family == AF_INET { set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1) }
+        if family == AF_INET { Self.set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1) }
         if family == AF_UNIX, !answers { unlink(String(text.dropFirst("unix:".count))) }
         guard withAddress({ bind(descriptor, $0, $1) }) == 0, Glibc.listen(descriptor, 4_096) == 0 else {
             throw failure("listen on")
@@ -104,7 +104,22 @@ struct SocketAddress {
         return withAddress { Glibc.connect(descriptor, $0, $1) } == 0
     }
 
-    private func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
+    /// Makes a peer that does not read take little before the sender notices: a small window, and segments as on
+    /// Ethernet. Over loopback's segments of 64 KiB the kernel would keep megabytes for it.
+    static func takeLittle(_ descriptor: Int32) {
+        set(descriptor, SOL_SOCKET, SO_RCVBUF, 4_096)
+        set(descriptor, Int32(IPPROTO_TCP), TCP_MAXSEG, 1_460)
+    }
+
+    /// Lets close() reset the connection.
+    static func resetWhenClosed(_ descriptor: Int32) {
+        let option = linger(l_onoff: 1, l_linger: 0)
+        withUnsafeBytes(of: option) {
+            _ = setsockopt(descriptor, SOL_SOCKET, SO_LINGER, $0.baseAddress, socklen_t($0.count))
+        }
+    }
+
+    private static func set(_ descriptor: Int32, _ level: Int32, _ option: Int32, _ value: Int32) {
         withUnsafeBytes(of: value) {
             _ = setsockopt(descriptor, level, option, $0.baseAddress, socklen_t($0.count))
         }

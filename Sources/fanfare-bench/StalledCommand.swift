@@ -1,10 +1,8 @@
 import ArgumentParser
 import Foundation
-import NIOCore
-import NIOPosix
 
 /// `fanfare-bench stalled`: what members that do not read cost the others.
-struct StalledCommand: AsyncParsableCommand {
+struct StalledCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "stalled",
         abstract: "One chat room at a fixed rate, with and without members that read nothing.",
@@ -21,7 +19,7 @@ struct StalledCommand: AsyncParsableCommand {
     @Option(help: "Sockets in all.") var sockets = 10_000
     @Option(help: "Percent of them that read nothing after the handshake.") var stalled = 1.0
     @Option(help: "Messages per second to the room; each goes to every socket.") var rate = 5.0
-    @Option(help: "Bytes of text in a message.") var payload = 115
+    @Option(help: "Bytes of a message, all of its JSON.") var payload = 128
     @Option(help: "Seconds at this rate before the measurement.") var warmUp = 1.0
     @Option(help: "Seconds to measure in each run.") var seconds = 15.0
     @Option(help: "Runs without and with stalled sockets.") var pairs = 5
@@ -37,15 +35,17 @@ struct StalledCommand: AsyncParsableCommand {
         guard rate > 0, pairs > 0, seconds > 0, warmUp >= 0 else {
             throw ValidationError("--rate, --pairs and --seconds must be more than 0, --warm-up not less")
         }
-        guard (16...60_000).contains(payload) else { throw ValidationError("--payload takes 16 to 60000 bytes") }
+        guard (Message.sizes.lowerBound...60_000).contains(payload) else {
+            throw ValidationError("--payload takes \(Message.sizes.lowerBound) to 60000 bytes")
+        }
     }
 
-    func run() async throws {
+    func run() throws {
         var comparison = PacedComparison()
         for pair in 0..<pairs {
             // Whoever comes second finds the machine as the first has left it; both come second equally often.
             for stalls in pair % 2 == 0 ? [false, true] : [true, false] {
-                let result = try await measure(stalls ? stalledCount : 0)
+                let result = try measure(stalls ? stalledCount : 0)
                 comparison.results.append(result)
                 if !json { FileHandle.standardOutput.write(Data((result.line + "\n").utf8)) }
             }
@@ -56,41 +56,32 @@ struct StalledCommand: AsyncParsableCommand {
 
     private static let fillingMessages = 4
 
-    private func measure(_ stalledCount: Int) async throws -> PacedResult {
-        let plan = PacedLoad.Plan(
-            host: host,
-            port: port,
-            sockets: sockets,
-            stalled: stalledCount,
-            rate: rate,
-            payloadBytes: payload
+    private func measure(_ stalledCount: Int) throws -> PacedResult {
+        let load = PacedLoad(
+            PacedLoad.Plan(
+                host: host,
+                port: port,
+                sockets: sockets,
+                stalled: stalledCount,
+                rate: rate,
+                payloadBytes: payload
+            )
         )
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let load = try await loop.submit { NIOLoopBound(PacedLoad(plan, loop: loop), eventLoop: loop) }.get()
-        try await loop.flatSubmit { load.value.connect() }.get()
-        let before = try await closes()
-        for _ in 0..<Self.fillingMessages { try await loop.flatSubmit { load.value.fill() }.get() }
-        try await loop.submit { load.value.start() }.get()
-        try await Task.sleep(for: .seconds(warmUp))
-        try await loop.submit { load.value.beginMeasuring() }.get()
-        try await Task.sleep(for: .seconds(seconds))
-        try await loop.flatSubmit { load.value.finish() }.get()
-        let counted = try await closes()
-        var result = try await loop.submit { PacedResult(load.value, stalled: stalledCount) }.get()
-        if stalledCount > 0 {
-            try await loop.submit { load.value.release() }.get()
-            try await Task.sleep(for: .seconds(1))
-            result.stalledEndings = try await loop.submit { load.value.stalledEndings }.get()
-        }
+        try load.connect()
+        let before = try closes()
+        for _ in 0..<Self.fillingMessages { load.fill() }
+        load.run(warmUp: warmUp, seconds: seconds)
+        let counted = try closes()
+        var result = PacedResult(load, stalled: stalledCount)
+        if stalledCount > 0 { result.stalledEndings = load.release() }
         if let before, let counted { result.workerCloses = counted.merging(before) { $0 - $1 }.filter { $1 > 0 } }
-        try await loop.flatSubmit { load.value.close() }.get()
+        load.close()
         return result
     }
 
     /// The closes the worker has counted, by code.
-    private func closes() async throws -> [String: Int]? {
-        guard let ops else { return nil }
-        return try await WorkerFacts.read(from: ops).closes
+    private func closes() throws -> [String: Int]? {
+        try ops.map { try WorkerFacts.read(from: $0).closes }
     }
 }
 
@@ -180,11 +171,4 @@ extension [Double] {
         let sorted = sorted()
         return (sorted[(count - 1) / 2] + sorted[count / 2]) / 2
     }
-}
-
-/// Prints a value as one line of JSON.
-func printJSON(_ value: some Encodable) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    print(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
