@@ -3,11 +3,18 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length)
 {
     return accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+ssize_t fanfare_send(int descriptor, const void *bytes, size_t count)
+{
+    return syscall(SYS_sendto, descriptor, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
 }
 
 int fanfare_epoll_wait(int epoll, struct epoll_event *events, int count, long long nanoseconds)

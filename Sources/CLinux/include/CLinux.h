@@ -6,9 +6,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 /// accept4(2) with SOCK_NONBLOCK and SOCK_CLOEXEC; the header declares it for _GNU_SOURCE only.
 int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length);
+
+/// send(2) that neither blocks nor raises a signal, and is no cancellation point: glibc's own costs two atomic
+/// operations for that in a process with threads.
+ssize_t fanfare_send(int descriptor, const void *bytes, size_t count);
 
 /// epoll_pwait2(2), whose timeout is in nanoseconds; less than 0 waits for ever. A kernel before 5.11 waits in whole
 /// milliseconds, rounded up.

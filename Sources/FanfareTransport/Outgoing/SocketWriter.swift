@@ -1,12 +1,6 @@
+import CLinux
+import Glibc
 package import NIOCore
-
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
 
 /// Writes the bytes of one connection straight to its descriptor with `send(2)`; what the kernel does not take waits in
 /// an ``OutgoingQueue`` until there is room again, order kept.
@@ -174,13 +168,7 @@ package final class SocketWriter {
     /// - Returns: The bytes the kernel took, 0 when it has no room; −1 when the peer is gone or `descriptor` is −1.
     package static func send(_ bytes: UnsafeRawBufferPointer, to descriptor: CInt) -> Int {
         while true {
-            #if canImport(Glibc)
-                let taken = Glibc.send(descriptor, bytes.baseAddress, bytes.count, sendFlags)
-            #elseif canImport(Musl)
-                let taken = Musl.send(descriptor, bytes.baseAddress, bytes.count, sendFlags)
-            #else
-                let taken = Darwin.send(descriptor, bytes.baseAddress, bytes.count, sendFlags)
-            #endif
+            let taken = fanfare_send(descriptor, bytes.baseAddress, bytes.count)
             if taken >= 0 { return taken }
             switch errno {
             case EINTR: continue
@@ -309,9 +297,3 @@ package final class SocketWriter {
         }
     }
 }
-
-#if canImport(Darwin)
-    private let sendFlags = CInt(MSG_DONTWAIT)
-#else
-    private let sendFlags = CInt(MSG_DONTWAIT) | CInt(MSG_NOSIGNAL)
-#endif
