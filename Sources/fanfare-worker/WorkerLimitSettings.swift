@@ -130,6 +130,12 @@ extension WorkerLimits {
             1_024...(64 * 1_048_576),
             "Size of the frames of one group that are merged into one write."
         ),
+        .integer(
+            "members_per_turn",
+            \.membersPerTurn,
+            100...1_000_000,
+            "Members of a group that get a message before other work has its turn."
+        ),
     ]
 
     /// ``outgoingPolicy`` in the type settings have.

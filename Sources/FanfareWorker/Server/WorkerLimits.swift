@@ -66,6 +66,8 @@ public struct WorkerLimits: Sendable, Equatable {
 
     /// Frames of one group merged into one `send`. More: written before the burst is over.
     public var mergedBytes = 262_144
+    /// Members of one group that get a message in one turn of the loop: with more, others' messages pass in between.
+    public var membersPerTurn = 2_000
 
     /// The documented defaults.
     public init() {}

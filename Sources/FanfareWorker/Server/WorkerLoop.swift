@@ -84,7 +84,7 @@ package final class WorkerLoop {
         names = configuration.limits
         isEncrypted = configuration.tls != nil
         channelPrefix = "ws.\(node)!"
-        fanOut = FanOut(mergedBytes: limits.mergedBytes, on: loop)
+        fanOut = FanOut(mergedBytes: limits.mergedBytes, membersPerTurn: limits.membersPerTurn, on: loop)
         wheel = PingWheel(ticksPerRound: Self.ticks(limits.pingAfter))
         link = WorkerLink(worker: self, port: port, limits: configuration.limits)
         for route in router.socketRoutes where services[route.id] == nil { services[route.id] = route.service() }

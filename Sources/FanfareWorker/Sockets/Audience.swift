@@ -12,6 +12,16 @@ final class Audience {
     var frames: [UInt8] = []
     /// Messages in ``frames``.
     var messages = 0
+    /// Members that have their frames already while a fan-out is under way, and those that do not get them.
+    struct Pass {
+        /// The first member that has not got them yet.
+        var next: Int
+        /// The first one that came too late for them.
+        var end: Int
+    }
+
+    /// Where the fan-out is that goes on in the next turn, if there is one.
+    var pass: Pass?
     /// Sockets that are members or are about to be.
     var wanted = 0
     /// Those of ``wanted`` that belong to other audiences too. While it is 0, order against them does not matter.
@@ -35,16 +45,30 @@ final class Audience {
         return sockets.count - 1
     }
 
-    /// Removes the member at `position`; the last one takes its place.
+    /// Removes the member at `position`. The last one takes its place; while a fan-out is under way the last one of each
+    /// of its parts does, so that nobody gets the frames twice or not at all.
     ///
-    /// - Returns: The member that moved to `position`.
-    func remove(at position: Int) -> Socket? {
-        let last = sockets.count - 1
-        sockets.swapAt(position, last)
-        descriptors.swapAt(position, last)
+    /// - Parameter moved: Told of each member that has another position now.
+    func remove(at position: Int, moved: (Socket, Int) -> Void) {
+        var hole = position
+        func fill(from index: Int) {
+            guard index != hole else { return }
+            sockets[hole] = sockets[index]
+            descriptors[hole] = descriptors[index]
+            moved(sockets[hole], hole)
+            hole = index
+        }
+        if let pass, hole < pass.next {
+            fill(from: pass.next - 1)
+            self.pass?.next -= 1
+        }
+        if let pass, hole < pass.end {
+            fill(from: pass.end - 1)
+            self.pass?.end -= 1
+        }
+        fill(from: sockets.count - 1)
         sockets.removeLast()
         descriptors.removeLast()
-        return position < last ? sockets[position] : nil
     }
 
     /// Follows the member at `position` between direct sends and waiting.
@@ -57,6 +81,7 @@ final class Audience {
         sockets = []
         frames = []
         messages = 0
+        pass = nil
     }
 }
 

@@ -14,8 +14,11 @@ final class FanOut {
     /// Members of the fan-out under way that the kernel did not take everything for, with what it took.
     private var unfinished: [(socket: Socket, taken: Int)] = []
     private let mergedBytes: Int
+    private let membersPerTurn: Int
     private var pace = FanOutPace()
     private let loop: any EventLoop
+    /// Fan-outs to large audiences that go on in the next turns, each audience at most once.
+    private var underWay = CircularBuffer<(audience: Audience, frames: [UInt8])>()
     /// Whether what was gathered is held back for a moment.
     private var isHeld = false
 
@@ -27,9 +30,13 @@ final class FanOut {
     private static let spareBuffers = 64
     private static let spareBytes = 65_536
 
-    /// - Parameter mergedBytes: Frames of one audience that are sent before the burst is over.
-    init(mergedBytes: Int, on loop: any EventLoop) {
+    /// - Parameters:
+    ///   - mergedBytes: Frames of one audience that are sent before the burst is over.
+    ///   - membersPerTurn: Members of an audience that get their frames in one turn of the loop; the others wait for the
+    ///     loop's other work.
+    init(mergedBytes: Int, membersPerTurn: Int, on loop: any EventLoop) {
         self.mergedBytes = mergedBytes
+        self.membersPerTurn = membersPerTurn
         self.loop = loop
     }
 
@@ -59,14 +66,15 @@ final class FanOut {
 
     /// Makes a wanted membership count, from this place of the stream on.
     func activate(_ socket: Socket, in group: String) {
-        flush()
         guard let index = socket.membershipIndex(group), socket.memberships[index].position == nil else { return }
-        socket.memberships[index].position = socket.memberships[index].audience.append(socket)
+        let audience = socket.memberships[index].audience
+        if audience.messages > 0 { flush() }
+        socket.memberships[index].position = audience.append(socket)
     }
 
     /// Ends a membership, wanted or counting, at this place of the stream.
     func remove(_ socket: Socket, from group: String) {
-        flush()
+        settle(socket)
         guard let index = socket.membershipIndex(group) else { return }
         remove(socket, at: index)
     }
@@ -98,8 +106,8 @@ final class FanOut {
     private func remove(_ socket: Socket, at index: Int) {
         let membership = socket.memberships.remove(at: index)
         let audience = membership.audience
-        if let position = membership.position, let moved = audience.remove(at: position) {
-            moved.moved(to: position, in: audience)
+        if let position = membership.position {
+            audience.remove(at: position) { moved, position in moved.moved(to: position, in: audience) }
         }
         if socket.memberships.count == 1 { socket.memberships[0].audience.shared -= 1 }
         if socket.memberships.count >= 1 { audience.shared -= 1 }
@@ -116,7 +124,7 @@ final class FanOut {
     /// - Returns: What `render` returned.
     func gather(for audience: Audience, _ render: (inout [UInt8]) -> Rendering) -> Rendering {
         let othersAreDirty = dirty.count > (dirty.last === audience ? 1 : 0)
-        if audience.shared > 0, othersAreDirty { flush() }
+        if audience.shared > 0, othersAreDirty || underWay.contains(where: { $0.audience !== audience }) { flush() }
         if audience.messages == 0, let buffer = spare.popLast() { audience.frames = buffer }
         let bytes = audience.frames.count
         let rendering = render(&audience.frames)
@@ -132,7 +140,8 @@ final class FanOut {
 
     /// Sends what was gathered for a socket that is about to get something else.
     func settle(_ socket: Socket) {
-        if !dirty.isEmpty, socket.memberships.contains(where: { $0.audience.messages > 0 }) { flush() }
+        guard !dirty.isEmpty || !underWay.isEmpty else { return }
+        if socket.memberships.contains(where: { $0.audience.messages > 0 || $0.audience.pass != nil }) { flush() }
     }
 
     /// Counts messages that went to sockets one by one.
@@ -144,40 +153,91 @@ final class FanOut {
     /// in the next moment; see ``FanOutPace``.
     func burstEnded() {
         guard !dirty.isEmpty, !isHeld else { return }
-        guard let delay = pace.delay(at: .now()) else { return flush() }
+        guard let delay = pace.delay(at: .now()) else { return sendGathered() }
         isHeld = true
         loop.assumeIsolated().scheduleTask(in: delay) { [self] in
             isHeld = false
-            flush()
+            sendGathered()
         }
     }
 
-    /// Sends what was gathered.
+    /// Sends what was gathered, to large audiences a part in each turn. What comes for one of them meanwhile waits for
+    /// the next pass, gathered; what could overtake it has everything sent first.
+    private func sendGathered() {
+        let start = NIODeadline.now()
+        let burst = dirty
+        dirty.removeAll()
+        for audience in burst {
+            if audience.pass != nil {
+                dirty.append(audience)
+            } else if audience.count <= membersPerTurn {
+                send(audience)
+            } else {
+                begin(audience)
+            }
+        }
+        pace.sent(from: start, to: .now())
+    }
+
+    /// Sends everything that was gathered, to the last member.
     ///
     /// Nothing in it calls into NIO: a write that fails closes its socket after the caller has returned.
     func flush() {
-        guard !dirty.isEmpty else { return }
-        let before = sends
-        let start = NIODeadline.now()
+        while !underWay.isEmpty { goOn(atMost: .max) }
         while !dirty.isEmpty {
             let burst = dirty
             dirty.removeAll()
-            for audience in burst { flush(audience) }
+            for audience in burst { send(audience) }
         }
-        pace.sent(sends - before, from: start, to: .now())
     }
 
-    private func flush(_ audience: Audience) {
+    private func send(_ audience: Audience) {
+        var frames = take(audience)
+        send(&frames, to: audience, audience.descriptors.indices)
+        recycle(&frames)
+    }
+
+    /// The frames of an audience; from here on it gathers others.
+    private func take(_ audience: Audience) -> [UInt8] {
         var frames: [UInt8] = []
         swap(&frames, &audience.frames)
         messagesOut += UInt64(audience.messages * audience.count)
         sends += UInt64(audience.count)
         audience.messages = 0
+        return frames
+    }
+
+    private func send(_ frames: inout [UInt8], to audience: Audience, _ members: Range<Int>) {
         frames.withUnsafeBytes { bytes in
-            sendToAll(audience, bytes)
+            send(bytes, to: audience, members)
             if !unfinished.isEmpty { finish(bytes) }
         }
-        recycle(&frames)
+    }
+
+    // MARK: Large audiences
+
+    private func begin(_ audience: Audience) {
+        audience.pass = Audience.Pass(next: 0, end: audience.count)
+        underWay.append((audience, take(audience)))
+        if underWay.count == 1 { goOn(atMost: membersPerTurn) }
+    }
+
+    /// Sends the next part of what is under way; then it is the other audiences' turn.
+    private func goOn(atMost members: Int) {
+        guard case (let audience, var frames)? = underWay.popFirst(), let pass = audience.pass else { return }
+        let part = pass.next..<(pass.end - pass.next <= members ? pass.end : pass.next + members)
+        if part.upperBound < pass.end {
+            audience.pass?.next = part.upperBound
+            underWay.append((audience, frames))
+        } else {
+            audience.pass = nil
+        }
+        send(&frames, to: audience, part)
+        if part.upperBound == pass.end { recycle(&frames) }
+        guard members < .max, !underWay.isEmpty || !dirty.isEmpty else { return }
+        loop.assumeIsolated().execute { [self] in
+            if underWay.isEmpty { burstEnded() } else { goOn(atMost: membersPerTurn) }
+        }
     }
 
     /// Has the members that fell short keep the rest, all of them before any may leave or call others.
@@ -203,9 +263,9 @@ final class FanOut {
         spare.append(buffer)
     }
 
-    private func sendToAll(_ audience: Audience, _ bytes: UnsafeRawBufferPointer) {
+    private func send(_ bytes: UnsafeRawBufferPointer, to audience: Audience, _ members: Range<Int>) {
         audience.descriptors.withUnsafeBufferPointer { descriptors in
-            for index in descriptors.indices {
+            for index in members {
                 let descriptor = descriptors[index]
                 let taken = descriptor >= 0 ? SocketWriter.send(bytes, to: descriptor) : -1
                 if taken != bytes.count { unfinished.append((audience.sockets[index], taken)) }

@@ -18,8 +18,7 @@ struct FanOutPace {
     private var lastDuration = TimeAmount.nanoseconds(0)
 
     /// Notes what a fan-out took.
-    mutating func sent(_ sends: UInt64, from start: NIODeadline, to end: NIODeadline) {
-        guard sends > 0 else { return }
+    mutating func sent(from start: NIODeadline, to end: NIODeadline) {
         lastDuration = end - start
         lastEnd = end
     }
