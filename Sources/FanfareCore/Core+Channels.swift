@@ -23,12 +23,15 @@ extension Core {
         Names.node(of: name).flatMap { namespaces[namespace].owners[String($0)] }
     }
 
+    // Inlined, like others that only read: a call would copy the core, which is large, onto the stack.
+    @inline(__always)
     func channel(named name: String, in namespace: NamespaceSlot) -> ChannelSlot? {
         channel(named: name, NameTable<Channel>.hash(name), in: namespace)
     }
 
+    @inline(__always)
     func channel(named name: String, _ hash: UInt32, in namespace: NamespaceSlot) -> ChannelSlot? {
-        namespaces[namespace].channels.find(hash) { channels[$0].name == name }
+        namespaces[namespace].channels.find(name, hash, in: channels)
     }
 
     /// The channel of that name, made if it does not exist.
@@ -67,6 +70,7 @@ extension Core {
         }
     }
 
+    @inline(__always)
     func isIdle(_ channel: ChannelSlot) -> Bool {
         channels[channel].groups.isEmpty && channels[channel].attributes == nil && self[mailbox: channel].isIdle
     }

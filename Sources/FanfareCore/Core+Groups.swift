@@ -15,14 +15,15 @@ extension Core {
         try checkGroupName(name)
         for channel in names { try checkChannelName(channel) }
         guard !names.isEmpty else { return .acknowledge }
-        try checkRoom(forMembers: names, in: name, namespace)
-        let policy = sessions[session].policy
-        let group = groupSlot(name, in: namespace, now)
+        let hashes = names.map { NameTable<Channel>.hash($0) }
+        let groupHash = NameTable<Group>.hash(name)
+        try checkRoom(forMembers: names, hashes, in: name, groupHash, namespace)
+        let isLiteral = expiry != nil || sessions[session].policy.groupExpiryIsLiteral
+        let life = min(expiry ?? sessions[session].policy.groupExpiry, limits.groupExpiryMaximum)
+        let group = groupSlot(name, groupHash, in: namespace, now)
         var notices = Notices()
-        for channelName in names {
-            let channel = try channelSlot(channelName, in: namespace)
-            let isLiteral = expiry != nil || policy.groupExpiryIsLiteral
-            let life = min(expiry ?? policy.groupExpiry, limits.groupExpiryMaximum)
+        for (channelName, hash) in zip(names, hashes) {
+            let channel = try channelSlot(channelName, hash, in: namespace)
             let lives = channels[channel].owner != nil && !isLiteral
             let deadline = lives ? nil : now.advanced(by: life)
             if add(channel, to: group, until: deadline, isLiteral: isLiteral, now), let owner = channels[channel].owner,
@@ -81,19 +82,21 @@ extension Core {
     /// Refuses an add that would go past a limit, before it has changed anything.
     private func checkRoom(
         forMembers names: [String],
+        _ hashes: [UInt32],
         in name: String,
+        _ groupHash: UInt32,
         _ namespace: NamespaceSlot
     ) throws(Failure) {
         try checkRoom(forChannels: names, in: namespace)
-        let group = group(named: name, in: namespace)
+        let group = group(named: name, groupHash, in: namespace)
         if group == nil, groups.count >= limits.groups {
             throw Failure(.limitReached, "the broker knows \(limits.groups) groups, its limit \"groups\"")
         }
         guard memberships.count + names.count <= Slab<Membership>.countMaximum else {
             throw Failure(.limitReached, "the broker knows \(memberships.count) memberships, as many as there can be")
         }
-        for channelName in names {
-            guard let channel = channel(named: channelName, in: namespace) else { continue }
+        for (channelName, hash) in zip(names, hashes) {
+            guard let channel = channel(named: channelName, hash, in: namespace) else { continue }
             if let group, channels[channel].groups[group] != nil { continue }
             guard channels[channel].groups.count < limits.groupsPerChannel else {
                 throw Failure(
@@ -118,13 +121,23 @@ extension Core {
         return channels[channel].groups[group] != nil
     }
 
+    @inline(__always)
     func group(named name: String, in namespace: NamespaceSlot) -> GroupSlot? {
-        namespaces[namespace].groups.find(NameTable<Group>.hash(name)) { groups[$0].name == name }
+        group(named: name, NameTable<Group>.hash(name), in: namespace)
     }
 
-    private mutating func groupSlot(_ name: String, in namespace: NamespaceSlot, _ now: Instant) -> GroupSlot {
-        if let slot = group(named: name, in: namespace) { return slot }
-        let hash = NameTable<Group>.hash(name)
+    @inline(__always)
+    private func group(named name: String, _ hash: UInt32, in namespace: NamespaceSlot) -> GroupSlot? {
+        namespaces[namespace].groups.find(name, hash, in: groups)
+    }
+
+    private mutating func groupSlot(
+        _ name: String,
+        _ hash: UInt32,
+        in namespace: NamespaceSlot,
+        _ now: Instant
+    ) -> GroupSlot {
+        if let slot = group(named: name, hash, in: namespace) { return slot }
         let slot = groups.insert(Group(name: name, hash: hash, namespace: namespace, openedAt: now))
         namespaces[namespace].groups.insert(slot, hash)
         return slot

@@ -1,9 +1,14 @@
+/// An element of a ``Slab`` that is found by name.
+protocol Named {
+    var name: String { get }
+}
+
 /// Finds the elements of a ``Slab`` by name without holding the names: eight bytes per place, a hash and a slot.
 ///
 /// Extendible hashing (Fagin, Nievergelt, Pippenger, Strong: "Extendible Hashing", ACM TODS 4(3), 1979): a directory
 /// leads by the leading bits of a hash to buckets of bounded size, and a full bucket splits in two. So no insertion
 /// ever moves more than one bucket, where a dictionary of a million names would hash all of them again at once.
-struct NameTable<Element> {
+struct NameTable<Element: Named> {
     fileprivate struct Entry {
         var hash: UInt32 = 0
         var slot = Slot<Element>.nowhere
@@ -46,10 +51,10 @@ struct NameTable<Element> {
     ///
     /// - Parameters:
     ///   - hash: The hash of the name.
-    ///   - isNamed: Whether an element has that name; asked for those with an equal hash.
-    func find(_ hash: UInt32, _ isNamed: (Slot<Element>) -> Bool) -> Slot<Element>? {
+    ///   - elements: Where the elements of this table are.
+    func find(_ name: String, _ hash: UInt32, in elements: borrowing Slab<Element>) -> Slot<Element>? {
         guard count > 0 else { return nil }
-        return buckets[place(of: hash)].find(hash, isNamed)
+        return buckets[place(of: hash)].find(name, hash, in: elements)
     }
 
     /// Adds an element whose name is not here.
@@ -120,10 +125,10 @@ extension NameTable.Bucket {
     private func home(of hash: UInt32) -> Int { Int(hash) & (entries.count - 1) }
     private func following(_ index: Int) -> Int { (index + 1) & (entries.count - 1) }
 
-    func find(_ hash: UInt32, _ isNamed: (Slot<Element>) -> Bool) -> Slot<Element>? {
+    func find(_ name: String, _ hash: UInt32, in elements: borrowing Slab<Element>) -> Slot<Element>? {
         var index = home(of: hash)
         while entries[index].slot != .nowhere {
-            if entries[index].hash == hash, isNamed(entries[index].slot) { return entries[index].slot }
+            if entries[index].hash == hash, elements[entries[index].slot].name == name { return entries[index].slot }
             index = following(index)
         }
         return nil

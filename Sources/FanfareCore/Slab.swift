@@ -62,8 +62,9 @@ struct Slab<Element> {
 
     /// The element at `slot`, which must be present.
     subscript(slot: Slot<Element>) -> Element {
-        _read { yield elements[Int(slot.index)] }
-        _modify { yield &elements[Int(slot.index)] }
+        // Addresses: to read one field is neither to copy the whole element nor to call a coroutine.
+        @inline(__always) unsafeAddress { elements.address(of: Int(slot.index)) }
+        @inline(__always) unsafeMutableAddress { elements.mutableAddress(of: Int(slot.index)) }
     }
 
     /// Every place in use, in order of place.

@@ -26,7 +26,7 @@ struct PushedMessage {
 /// A named mailbox. Exists while something is in it, reads it, declares it or counts it as a member.
 ///
 /// Small, because most are nothing but members: what it takes to hold messages is in a ``Mailbox`` of its own.
-struct Channel: Linked {
+struct Channel: Linked, Named {
     let name: String
     /// What its name is found by.
     let hash: UInt32
@@ -152,7 +152,7 @@ struct Namespace {
 }
 
 /// Many channels behind one name, kept by owner so that a send costs one frame per process.
-struct Group {
+struct Group: Named {
     let name: String
     /// What its name is found by.
     let hash: UInt32
