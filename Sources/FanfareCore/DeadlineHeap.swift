@@ -21,7 +21,7 @@ struct DeadlineHeap<Key> {
         var timer: Timer
 
         func isBefore(_ other: Entry) -> Bool {
-            deadline == other.deadline ? order < other.order : deadline < other.deadline
+            (deadline.nanoseconds, order) < (other.deadline.nanoseconds, other.order)
         }
     }
 

@@ -43,8 +43,13 @@ struct SegmentedArray<Element> {
         }
 
         deinit {
-            while segments.pointee.count > 0 { _ = segments.pointee.removeLast() }
-            for start in segments.pointee.starts { start.deallocate() }
+            // By segments: a loop over the elements would not know at compile time what they are.
+            var remaining = segments.pointee.count
+            for start in segments.pointee.starts {
+                start.deinitialize(count: min(remaining, Segments.capacity))
+                start.deallocate()
+                remaining -= min(remaining, Segments.capacity)
+            }
             segments.deinitialize(count: 1)
             segments.deallocate()
         }
