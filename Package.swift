@@ -108,7 +108,8 @@ let package = Package(
         .executableTarget(
             name: "fanfare-bench",
             dependencies: [
-                "FanfareModel", "FanfareTransport", "FanfareClient", "CLinux", "CLimit", .arguments, .crypto, .logging,
+                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "CLinux", "CLimit", .arguments,
+                .crypto, .logging,
                 .nio, .nioPosix,
             ]
         ),
@@ -174,7 +175,7 @@ let package = Package(
             name: "FanfareCommandTests",
             dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "fanfare", .arguments]
         ),
-        .testTarget(name: "FanfareBenchTests", dependencies: ["fanfare-bench"]),
+        .testTarget(name: "FanfareBenchTests", dependencies: ["FanfareModel", "FanfareProtocol", "fanfare-bench"]),
     ]
 )
 

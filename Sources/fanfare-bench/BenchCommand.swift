@@ -11,8 +11,8 @@ struct BenchCommand: AsyncParsableCommand {
             own CPU time is printed beside the servers': it must not be the bottleneck.
             """,
         subcommands: [
-                WebSocketCommand.self, StalledCommand.self, IdleCommand.self, StormCommand.self, BrokerCommand.self,
-                LimitCommand.self,
-            ]
+            WebSocketCommand.self, StalledCommand.self, IdleCommand.self, StormCommand.self, BrokerCommand.self,
+            LimitCommand.self,
+        ]
     )
 }
