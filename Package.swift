@@ -107,11 +107,7 @@ let package = Package(
         // Load generator and referee.
         .executableTarget(
             name: "fanfare-bench",
-            dependencies: [
-                "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "CLinux", "CLimit", .arguments,
-                .crypto, .logging,
-                .nio, .nioPosix,
-            ]
+            dependencies: ["FanfareModel", "FanfareProtocol", "CLinux", "CLimit", .arguments, .crypto]
         ),
         // The examples of the documentation, runnable: fanfare-examples NAME.
         .executableTarget(
