@@ -81,13 +81,17 @@ final class PacedLoad: LoadSocketOwner {
     func run(warmUp: Double, seconds: Double) {
         var schedule = Schedule(from: MonotonicClock.now(), rate: plan.rate)
         let (before, total) = (UInt64(warmUp * plan.rate), UInt64((warmUp + seconds) * plan.rate))
-        loop?.run(until: MonotonicClock.after(warmUp + seconds + 1), due: { now in
-            while schedule.count < total, let due = schedule.next(before: now) {
-                if schedule.count == before + 1 { self.firstMeasured = self.sent + 1 }
-                self.publish(self.message, due: due)
-            }
-            return schedule.due
-        }, isDone: { schedule.count >= total })
+        loop?.run(
+            until: MonotonicClock.after(warmUp + seconds + 1),
+            due: { now in
+                while schedule.count < total, let due = schedule.next(before: now) {
+                    if schedule.count == before + 1 { self.firstMeasured = self.sent + 1 }
+                    self.publish(self.message, due: due)
+                }
+                return schedule.due
+            },
+            isDone: { schedule.count >= total }
+        )
         drain()
     }
 

@@ -27,7 +27,9 @@ struct StormCommand: ParsableCommand {
 
     func validate() throws {
         guard sockets > 0, rooms > 0, underWay > 0, rounds > 0, pause >= 0 else {
-            throw ValidationError("--sockets, --rooms, --under-way and --rounds must be at least 1, --pause not less than 0")
+            throw ValidationError(
+                "--sockets, --rooms, --under-way and --rounds must be at least 1, --pause not less than 0"
+            )
         }
     }
 

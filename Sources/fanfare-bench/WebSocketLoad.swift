@@ -54,13 +54,17 @@ final class WebSocketLoad: LoadSocketOwner {
         try loop.openAll(sockets)
         let deadline = MonotonicClock.after(Self.joiningSeconds)
         var nextProbe: UInt64 = 0
-        loop.run(until: deadline, due: { now in
-            if now >= nextProbe {
-                nextProbe = now + Self.probeInterval
-                for index in self.rooms.indices where !self.rooms[index].hasJoined { self.probe(index) }
-            }
-            return nextProbe
-        }, isDone: { self.rooms.allSatisfy(\.hasJoined) })
+        loop.run(
+            until: deadline,
+            due: { now in
+                if now >= nextProbe {
+                    nextProbe = now + Self.probeInterval
+                    for index in self.rooms.indices where !self.rooms[index].hasJoined { self.probe(index) }
+                }
+                return nextProbe
+            },
+            isDone: { self.rooms.allSatisfy(\.hasJoined) }
+        )
         let outside = rooms.count { !$0.hasJoined }
         guard outside == 0 else {
             throw LoadFailure(
@@ -125,12 +129,16 @@ final class WebSocketLoad: LoadSocketOwner {
             var schedule = Schedule(from: MonotonicClock.now(), rate: rate)
             let total = UInt64(rate * seconds)
             // Late or not, all that belongs to these seconds is sent, and its latency counts from when it was due.
-            loop.run(until: end + 1_000_000_000, due: { now in
-                while schedule.count < total, let time = schedule.next(before: now) {
-                    self.sendNext(self.sendingRoom(schedule.count - 1), time)
-                }
-                return schedule.due
-            }, isDone: { schedule.count >= total || self.readersClosed > 0 })
+            loop.run(
+                until: end + 1_000_000_000,
+                due: { now in
+                    while schedule.count < total, let time = schedule.next(before: now) {
+                        self.sendNext(self.sendingRoom(schedule.count - 1), time)
+                    }
+                    return schedule.due
+                },
+                isDone: { schedule.count >= total || self.readersClosed > 0 }
+            )
         } else {
             for room in rooms.indices where !rooms[room].publishers.isEmpty {
                 for _ in 0..<plan.window { sendNext(room, MonotonicClock.now()) }
