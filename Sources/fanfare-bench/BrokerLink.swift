@@ -19,7 +19,7 @@ final class BrokerLink {
     /// The beginning of a frame whose end has not come yet.
     private var partial: [UInt8] = []
 
-    /// Requests acknowledged, and pushes that were none, since the link was opened.
+    /// Requests acknowledged since the link was opened.
     private(set) var acknowledged: UInt64 = 0
     private(set) var isOpen = false
     /// Requests with an id that were asked so far; the next one's id follows from it.

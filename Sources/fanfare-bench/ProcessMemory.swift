@@ -1,4 +1,4 @@
-import Foundation
+import Glibc
 
 /// The memory of a process, in KB.
 struct ProcessMemory: Encodable {
@@ -7,11 +7,7 @@ struct ProcessMemory: Encodable {
     var resident: Int
 
     static func now(of process: Int32) throws -> ProcessMemory {
-        let file = "/proc/\(process)/smaps_rollup"
-        guard let text = try? String(contentsOfFile: file, encoding: .utf8) else {
-            throw LoadFailure("cannot read \(file) for the memory of process \(process)")
-        }
-        let numbers = KernelText.numbers(text)
+        let numbers = KernelText.numbers(try KernelText.read("/proc/\(process)/smaps_rollup"))
         return ProcessMemory(proportional: numbers["Pss"] ?? 0, resident: numbers["Rss"] ?? 0)
     }
 }
@@ -26,17 +22,36 @@ struct KernelMemory: Encodable {
     var slabs: [String: Int]
 
     static func now() throws -> KernelMemory {
-        let slab = KernelText.numbers(try String(contentsOfFile: "/proc/meminfo", encoding: .utf8))["Slab"] ?? 0
-        let network = try String(contentsOfFile: "/proc/net/sockstat", encoding: .utf8)
-        let slabs = (try? String(contentsOfFile: "/proc/slabinfo", encoding: .utf8)).map(KernelText.slabs) ?? [:]
+        let slab = KernelText.numbers(try KernelText.read("/proc/meminfo"))["Slab"] ?? 0
+        let network = try KernelText.read("/proc/net/sockstat")
+        let slabs = (try? KernelText.read("/proc/slabinfo")).map(KernelText.slabs) ?? [:]
         return KernelMemory(slab: slab, buffers: KernelText.bufferPages(network) * pageKilobytes, slabs: slabs)
     }
+
+    private enum CodingKeys: CodingKey { case slab, buffers }
 
     private static let pageKilobytes = Int(getpagesize()) / 1_024
 }
 
 /// Reads what the kernel writes.
 enum KernelText {
+    /// A file of /proc, to its end: the kernel hands it out in pieces, and Foundation takes the first for all.
+    ///
+    /// - Throws: ``LoadFailure`` when it cannot be read.
+    static func read(_ path: String) throws -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw LoadFailure("cannot read \(path): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        var text: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 16 << 10)
+        while true {
+            let count = Glibc.read(descriptor, &piece, piece.count)
+            guard count >= 0 else { throw LoadFailure("cannot read \(path): \(String(cString: strerror(errno)))") }
+            if count == 0 { return String(decoding: text, as: UTF8.self) }
+            text += piece[..<count]
+        }
+    }
+
     /// The numbers of lines such as `Slab: 42 kB`.
     static func numbers(_ text: String) -> [String: Int] {
         var numbers: [String: Int] = [:]

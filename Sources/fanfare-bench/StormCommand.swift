@@ -9,7 +9,7 @@ struct StormCommand: ParsableCommand {
         discussion: """
             Each round opens all sockets as fast as they are let in, then closes them all; only the opening is \
             measured. Latency is from connect() to the end of the handshake. A refused socket is counted with its \
-            reason and not tried again. Exits with 1 when a socket that was let in is closed by the server.
+            reason and not tried again. Exits with 1 when none is let in, or one that was is closed by the server.
             """
     )
 
@@ -47,13 +47,14 @@ struct StormCommand: ParsableCommand {
             if round + 1 < rounds { Thread.sleep(forTimeInterval: pause / 2) }
         }
         try report.show(asJSON: json)
-        if report.lost > 0 { throw ExitCode(1) }
+        if report.lost > 0 || report.accepted == 0 { throw ExitCode(1) }
     }
 }
 
 /// What the rounds of a storm gave.
 struct StormReport: Encodable {
-    private var (accepted, refused) = (0, 0)
+    private(set) var accepted = 0
+    private var refused = 0
     /// Refused ones by reason.
     private var refusals: [String: Int] = [:]
     /// Accepted ones that were closed before the round ended.

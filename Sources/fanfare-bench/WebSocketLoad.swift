@@ -33,6 +33,8 @@ final class WebSocketLoad: LoadSocketOwner {
     private static let joiningSeconds = 60.0
     private static let probeInterval: UInt64 = 250_000_000
     private static let drainSeconds = 10.0
+    /// What the generator itself may be behind its schedule at the end.
+    private static let lateness: UInt64 = 10_000_000_000
 
     init(_ plan: Plan) {
         self.plan = plan
@@ -130,7 +132,7 @@ final class WebSocketLoad: LoadSocketOwner {
             let total = UInt64(rate * seconds)
             // Late or not, all that belongs to these seconds is sent, and its latency counts from when it was due.
             loop.run(
-                until: end + 1_000_000_000,
+                until: end + Self.lateness,
                 due: { now in
                     while schedule.count < total, let time = schedule.next(before: now) {
                         self.sendNext(self.sendingRoom(schedule.count - 1), time)

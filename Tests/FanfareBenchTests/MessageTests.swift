@@ -94,3 +94,13 @@ import Testing
         #expect(KernelText.slabs(text) == ["TCP": 200])
     }
 }
+
+@Suite struct ProcessMemoryTests {
+    @Test func `a file of proc is read to its end, however small the kernel's pieces`() throws {
+        // Longer than the page the kernel gives at a time, and the stack stands near its end.
+        let text = try KernelText.read("/proc/self/maps")
+        #expect(text.utf8.count > 4_096)
+        #expect(text.contains("[stack]") && text.hasSuffix("\n"))
+        #expect(throws: LoadFailure.self) { try KernelText.read("/proc/no/such/file") }
+    }
+}
