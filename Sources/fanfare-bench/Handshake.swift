@@ -12,11 +12,13 @@ enum Handshake {
         case refused(String)
     }
 
+    /// A request as a browser on a page of the same host sends it: some servers want an Origin.
     static func request(host: String, path: String, subprotocol: String?) -> [UInt8] {
         let offer = subprotocol.map { "Sec-WebSocket-Protocol: \($0)\r\n" } ?? ""
         return Array(
             ("GET \(path) HTTP/1.1\r\nHost: \(host)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                + "Sec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n\(offer)\r\n").utf8
+                + "Origin: http://\(host)\r\nSec-WebSocket-Key: \(key)\r\nSec-WebSocket-Version: 13\r\n\(offer)\r\n")
+                .utf8
         )
     }
 

@@ -16,6 +16,7 @@ final class PacedLoad: LoadSocketOwner {
     private static let drainSeconds = 10.0
     private static let fillingBytes = 40_000
     private static let closingSeconds = 1.0
+    private static let releaseSeconds = 3.0
 
     private let plan: Plan
     private var loop: SocketLoop?
@@ -146,7 +147,7 @@ final class PacedLoad: LoadSocketOwner {
         isReleased = true
         let stalled = sockets.filter { $0.reading == .never }
         for socket in stalled { loop?.setReading(socket, true) }
-        loop?.run(until: MonotonicClock.after(1))
+        loop?.run(until: MonotonicClock.after(Self.releaseSeconds))
         var endings: [String: Int] = [:]
         for socket in stalled {
             let ending = socket.closeCode.map { String($0) } ?? (socket.stage == .closed ? "cut off" : "open")

@@ -51,6 +51,8 @@ struct WebSocketCommand: ParsableCommand {
     }
 
     func run() throws {
+        // A process that is not there is better known before thousands of sockets are open.
+        _ = try ProcessorTime.nanoseconds(of: pid)
         let load = WebSocketLoad(
             WebSocketLoad.Plan(
                 host: host,
