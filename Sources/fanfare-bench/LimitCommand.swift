@@ -27,8 +27,8 @@ struct LimitCommand: ParsableCommand {
     func run() throws {
         DescriptorLimit.raise()
         let listener =
-            if let unix { try SocketAddress(unixPath: unix).listen() } else {
-                try SocketAddress(listen ?? "").listen()
+            if let unix { try ServerAddress(unixPath: unix).listen() } else {
+                try ServerAddress(listen ?? "").listen()
             }
         print("listening")
         fflush(nil)

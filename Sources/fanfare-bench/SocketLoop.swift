@@ -5,7 +5,7 @@ import Glibc
 /// spends little on a delivery, so that it is not what is measured: one receive buffer for all sockets, each
 /// registered once and edge-triggered, no call of the kernel but recv() for what comes.
 final class SocketLoop {
-    let address: SocketAddress
+    let address: ServerAddress
     let host: String
     let dialect: Dialect
     private unowned let owner: any LoadSocketOwner
@@ -34,7 +34,7 @@ final class SocketLoop {
         guard let port = UInt16(exactly: port) else { throw LoadFailure("\(port) is not a port") }
         DescriptorLimit.raise()
         signal(SIGPIPE, SIG_IGN)
-        address = try SocketAddress(host: host, port: port)
+        address = try ServerAddress(host: host, port: port)
         self.host = "\(host):\(port)"
         self.dialect = dialect
         self.owner = owner
@@ -112,9 +112,9 @@ final class SocketLoop {
         socket.begunAt = MonotonicClock.now()
         socket.stage = .connecting
         underWay += 1
-        if socket.reading != .always { SocketAddress.takeLittle(socket.descriptor) }
+        if socket.reading != .always { ServerAddress.takeLittle(socket.descriptor) }
         let source =
-            address.isLoopback ? try SocketAddress.loopbackSource(socket.index / Self.socketsPerSource) : nil
+            address.isLoopback ? try ServerAddress.loopbackSource(socket.index / Self.socketsPerSource) : nil
         try address.connect(socket.descriptor, from: source)
         watch(socket)
     }
@@ -279,7 +279,7 @@ final class SocketLoop {
     /// - Parameter isReset: Leaves nothing behind that holds its port for a minute.
     func close(_ socket: LoadSocket, isReset: Bool = false) {
         guard socket.descriptor >= 0 else { return }
-        if isReset { SocketAddress.resetWhenClosed(socket.descriptor) }
+        if isReset { ServerAddress.resetWhenClosed(socket.descriptor) }
         Glibc.close(socket.descriptor)
         socket.descriptor = -1
         socket.stage = .closed

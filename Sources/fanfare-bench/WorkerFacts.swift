@@ -10,7 +10,7 @@ struct WorkerFacts: Decodable, Sendable {
     ///
     /// - Parameter address: `HOST:PORT`.
     static func read(from address: String) throws -> WorkerFacts {
-        let target = try SocketAddress(address)
+        let target = try ServerAddress(address)
         let descriptor = try target.makeSocket(isBlocking: true)
         let file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
         try target.connect(descriptor)

@@ -2,7 +2,7 @@ import CLinux
 import Glibc
 
 /// Where a server is: an IPv4 address or a Unix socket, as the kernel wants it.
-struct SocketAddress {
+struct ServerAddress {
     private var storage = sockaddr_storage()
     private let length: socklen_t
     private let family: Int32
@@ -55,8 +55,8 @@ struct SocketAddress {
     }
 
     /// Number `index` of the loopback addresses to connect from, any port of it.
-    static func loopbackSource(_ index: Int) throws -> SocketAddress {
-        try SocketAddress(host: "127.0.\(index / 250 % 250).\(index % 250 + 1)", port: 0)
+    static func loopbackSource(_ index: Int) throws -> ServerAddress {
+        try ServerAddress(host: "127.0.\(index / 250 % 250).\(index % 250 + 1)", port: 0)
     }
 
     private func failure(_ verb: String) -> LoadFailure {
@@ -77,7 +77,7 @@ struct SocketAddress {
     /// Begins to connect, or connects when the socket blocks.
     ///
     /// - Parameter source: Where from; anywhere when nil.
-    func connect(_ descriptor: Int32, from source: SocketAddress? = nil) throws {
+    func connect(_ descriptor: Int32, from source: ServerAddress? = nil) throws {
         if let source {
             // The port is chosen when both ends are known, so that one is free as long as the pair is.
             Self.set(descriptor, Int32(IPPROTO_IP), 24, 1)  // IP_BIND_ADDRESS_NO_PORT
