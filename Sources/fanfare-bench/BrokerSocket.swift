@@ -10,8 +10,8 @@ enum BrokerSocket {
     static func connect(to endpoint: Endpoint) throws -> Int32 {
         let address =
             switch endpoint {
-            case .unix(let path): try SocketAddress(unixPath: path)
-            case .tcp(let host, let port): try SocketAddress("\(host):\(port)")
+            case .unix(let path): try ServerAddress(unixPath: path)
+            case .tcp(let host, let port): try ServerAddress("\(host):\(port)")
             }
         let descriptor = try address.makeSocket(isBlocking: true)
         do {
