@@ -16,21 +16,20 @@ final class BrokerLoop {
     private let logger: Logger
     private var core: Core
     private var effects = Effects()
-    private var peers: [SessionID: Peer] = [:]
+    private var peers = Peers()
     private var strangers: [ObjectIdentifier: Peer] = [:]
     /// Peers that have been told the last and may still read it; the sweep closes those that do not.
     private var leaving: [ObjectIdentifier: Peer] = [:]
-    /// A fan-out is encoded here once and copied to each connection.
-    private let fanOutFrame = FrameBuffer()
-    /// Sessions that became congested while effects were run.
-    private var congested: [SessionID] = []
+    private let links: LinkWriter
+    private var isFanOutScheduled = false
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
     private var ended = Observed.Traffic()
-    private var refused: [ErrorCode: UInt64] = [:]
     private var silenceSweep: Sweep?
     private var sweeps = 0
     private var resilience: Resilience?
     private let startedAt: Instant
+    /// When what is being done happens.
+    private var moment = NIODeadline.uptimeNanoseconds(0)
     /// Entries of `status` that do not change while the broker runs.
     var facts: [String: MessageValue]
     /// Completed when the last connection has gone, once stopping has begun.
@@ -55,11 +54,16 @@ final class BrokerLoop {
         self.logger = logger
         reader = FrameReader(limits: limits)
         turn = WriteTurn(loop: loop)
+        links = LinkWriter(limits: limits, logger: logger)
         startedAt = Instant(nanoseconds: loop.now.uptimeNanoseconds)
         silenceSweep = Sweep(loop: loop, every: .seconds(1)) { [unowned self] in sweep() }
     }
 
-    private var now: Instant { Instant(nanoseconds: loop.now.uptimeNanoseconds) }
+    /// Looks at the clock, which the requests of one read and what follows from them do once.
+    private func look() -> Instant {
+        moment = loop.now
+        return Instant(nanoseconds: moment.uptimeNanoseconds)
+    }
 
     // MARK: Connections
 
@@ -77,28 +81,31 @@ final class BrokerLoop {
         defer { completeStop() }
         strangers.removeValue(forKey: ObjectIdentifier(peer))
         leaving.removeValue(forKey: ObjectIdentifier(peer))
-        guard let session = peer.session, peers.removeValue(forKey: session) != nil else { return }
-        if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
+        links.dismiss(peer)
+        guard let session = peer.session, peers.remove(session) != nil else { return }
+        if let traffic = peer.traffic { add(traffic, to: &ended) }
         release(peer)
-        core.close(session, now: now, into: &effects)
+        core.close(session, now: look(), into: &effects)
         run()
         logger.debug("session ended", metadata: ["session": "\(session.value)"])
     }
 
     func open(_ hello: Hello, for peer: Peer) throws(Failure) -> SessionID {
+        // A session that has ended must have left its place.
+        run()
         let session: SessionID
         do throws(Failure) {
-            session = try core.open(hello, now: now, into: &effects)
+            session = try core.open(hello, now: look(), into: &effects)
         } catch {
             // Letting time pass may have had effects on others even though the hello was refused.
             run()
             throw error
         }
         strangers.removeValue(forKey: ObjectIdentifier(peer))
-        peers[session] = peer
+        peers.insert(peer, session)
         if hello.capabilities.contains(Protocol.clockCapability) { peer.clockToldAt = .uptimeNanoseconds(0) }
         run()
-        tellClock(to: peer, at: loop.now)
+        links.tellClock(to: peer, at: moment)
         logger.debug(
             "session opened",
             metadata: ["session": "\(session.value)", "name": "\(hello.name)", "client": "\(hello.client)"]
@@ -108,21 +115,22 @@ final class BrokerLoop {
 
     /// Applies a request, unless the resilience mode has other plans with it.
     func received(_ request: Request, from session: SessionID, _ peer: Peer) {
-        guard resilience != nil else { return apply(request, from: session) }
+        let heard = peer.connection?.lastHeard ?? moment
+        guard resilience != nil else { return apply(request, from: session, at: heard) }
         // Who sends more than may be held back is delayed less; its order stays.
         if peer.held.count >= Resilience.heldMaximum { release(peer) }
         guard peer.held.isEmpty else { return peer.held.append(request) }
         switch resilience?.verdict(on: request) ?? .pass {
-        case .pass: apply(request, from: session)
+        case .pass: apply(request, from: session, at: heard)
         case .drop:
-            core.letFall(request, from: session, now: now, into: &effects)
+            core.letFall(request, from: session, now: look(), into: &effects)
             run()
         case .delay(let delay):
             peer.held.append(request)
             loop.assumeIsolated().scheduleTask(in: delay) { self.release(peer) }
         case .disconnect:
             // The message is lost with the connection; the acknowledgement does not leave any more.
-            core.letFall(request, from: session, now: now, into: &effects)
+            core.letFall(request, from: session, now: look(), into: &effects)
             run()
             peer.connection?.close()
         }
@@ -133,29 +141,45 @@ final class BrokerLoop {
         let held = peer.held
         peer.held.removeAll()
         guard let session = peer.session else { return }
-        for request in held { apply(request, from: session) }
-    }
-
-    private func apply(_ request: Request, from session: SessionID) {
-        if case .inspect = request { core.observed = observe() }
-        core.apply(request, from: session, now: now, into: &effects)
+        for request in held { apply(request, from: session, at: loop.now) }
         run()
     }
 
+    private func apply(_ request: Request, from session: SessionID, at time: NIODeadline) {
+        // What was read earlier may be handled after something that happened later.
+        moment = max(moment, time)
+        if case .inspect = request {
+            run()
+            core.observed = observe()
+        }
+        core.apply(request, from: session, now: Instant(nanoseconds: moment.uptimeNanoseconds), into: &effects)
+        if effects.list.count >= Self.effectsMaximum { run() }
+    }
+
+    /// What may gather before it is done, in the middle of a burst.
+    private static let effectsMaximum = 256
+
     // MARK: Effects
 
-    private func run() {
+    /// Does what the core has decided: at the end of what one read brought, and before anything else is written.
+    func run() {
         for effect in effects.list {
             switch effect {
             case .reply(let reply, let session): if let peer = peers[session] { write(reply, to: peer) }
-            case .fanOut(let reply, let range): fanOut(reply, to: effects.targets[range])
+            case .fanOut(let reply, let range):
+                let isFirst = links.gather(reply, for: effects.targets[range], among: peers, at: moment)
+                if isFirst { writeFanOutAtEndOfTurn() }
             case .close(let session, let failure): end(session, failure)
             }
         }
         effects.removeAll()
-        // Only now: the core must not be called while its effects are being run.
-        while let session = congested.popLast() {
-            core.setCongested(true, session, now: now, into: &effects)
+        tellCongested()
+    }
+
+    /// Tells the core whose links are too full now. Only when no effects are being run: it must not be called then.
+    private func tellCongested() {
+        while let session = links.nextCongested() {
+            core.setCongested(true, session, now: look(), into: &effects)
             logger.warning("a process does not read what it is sent", metadata: ["session": "\(session.value)"])
         }
         if !effects.list.isEmpty { run() } else { arm() }
@@ -165,67 +189,31 @@ final class BrokerLoop {
     func drained(_ peer: Peer) {
         guard let session = peer.session else { return }
         peer.isCongested = false
-        core.setCongested(false, session, now: now, into: &effects)
+        core.setCongested(false, session, now: look(), into: &effects)
         run()
     }
 
     func write(_ reply: Reply, to peer: Peer) {
-        switch reply {
-        case .error(_, let failure): count(refused: failure.code)
-        case .deliver, .handOut: tellClock(to: peer, at: loop.now)
-        default: break
-        }
-        peer.connection?.write(reply)
-        checkLink(of: peer)
+        links.write(reply, to: peer, at: moment)
     }
 
-    /// Tells the broker's clock ahead of messages, if it was not told a moment ago: the time they spend on the link
-    /// counts against their life.
-    private func tellClock(to peer: Peer, at now: NIODeadline) {
-        guard let told = peer.clockToldAt else { return }
-        guard now - told >= Self.clockInterval else { return }
-        peer.clockToldAt = now
-        peer.connection?.write(Reply.clock(Milliseconds(now.uptimeNanoseconds / 1_000_000)))
+    func count(refused code: ErrorCode) {
+        links.count(refused: code)
     }
 
-    private static let clockInterval = TimeAmount.milliseconds(50)
-
-    private func fanOut(_ reply: Reply, to sessions: ArraySlice<SessionID>) {
-        fanOutFrame.append(reply)
-        let now = loop.now
-        fanOutFrame.withUnsafeBytes { frame in
-            for session in sessions {
-                guard let peer = peers[session] else { continue }
-                tellClock(to: peer, at: now)
-                peer.connection?.write(encoded: frame)
-                checkLink(of: peer)
-            }
+    private func writeFanOutAtEndOfTurn() {
+        guard !isFanOutScheduled else { return }
+        isFanOutScheduled = true
+        loop.assumeIsolated().execute {
+            self.isFanOutScheduled = false
+            self.links.writeFanOut()
+            self.tellCongested()
         }
-        fanOutFrame.removeAll()
-    }
-
-    /// A peer that does not read costs only itself: over the bound it is pushed nothing until it reads again. Answers it
-    /// asks for and does not read go on; at twice the bound its connection closes.
-    private func checkLink(of peer: Peer) {
-        guard let connection = peer.connection, connection.isOpen, connection.pendingBytes > limits.linkBytes else {
-            return
-        }
-        if !peer.isCongested, let session = peer.session {
-            peer.isCongested = true
-            congested.append(session)
-        }
-        guard connection.pendingBytes > 2 * limits.linkBytes else { return }
-        count(refused: .linkOverflow)
-        logger.warning(
-            "connection closed: it does not read what it is sent",
-            metadata: ["session": "\(peer.session?.value ?? 0)", "link_bytes": "\(connection.pendingBytes)"]
-        )
-        connection.close()
     }
 
     private func end(_ session: SessionID, _ failure: Failure?) {
-        guard let peer = peers.removeValue(forKey: session) else { return }
-        if let traffic = peer.connection?.traffic { add(traffic, to: &ended) }
+        guard let peer = peers.remove(session) else { return }
+        if let traffic = peer.traffic { add(traffic, to: &ended) }
         if let failure { write(.error(nil, failure), to: peer) }
         dismiss(peer)
     }
@@ -233,11 +221,8 @@ final class BrokerLoop {
     /// Closes a connection once the peer has taken what was said last, which it may never do.
     private func dismiss(_ peer: Peer) {
         leaving[ObjectIdentifier(peer)] = peer
+        links.dismiss(peer)
         peer.close()
-    }
-
-    func count(refused code: ErrorCode) {
-        refused[code, default: 0] += 1
     }
 
     // MARK: Time
@@ -255,7 +240,7 @@ final class BrokerLoop {
 
     private func timePassed() {
         timer = nil
-        core.advance(to: now, into: &effects)
+        core.advance(to: look(), into: &effects)
         run()
     }
 
@@ -308,7 +293,7 @@ final class BrokerLoop {
         for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
                 let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
-                core.close(session, now: self.now, into: &effects)
+                core.close(session, now: look(), into: &effects)
                 run()
                 end(session, Failure(.silence, text))
             } else if !peer.isPinged, isSilent(peer, for: limits.pingAfter, at: now) {
@@ -327,7 +312,7 @@ final class BrokerLoop {
 
     func status() -> MessageValue {
         core.observed = observe()
-        let answer = try? core.inspect(InspectionQuery(.status), now: now)
+        let answer = try? core.inspect(InspectionQuery(.status), now: look())
         return answer ?? .null
     }
 
@@ -335,24 +320,24 @@ final class BrokerLoop {
         var observed = Observed()
         var total = ended
         for (session, peer) in peers {
-            guard let connection = peer.connection else { continue }
+            guard let passed = peer.traffic else { continue }
             var traffic = Observed.Traffic()
-            add(connection.traffic, to: &traffic)
-            add(connection.traffic, to: &total)
-            traffic.linkBytes = connection.pendingBytes
+            add(passed, to: &traffic)
+            add(passed, to: &total)
+            traffic.linkBytes = peer.connection?.pendingBytes ?? 0
             observed.traffic[session] = traffic
         }
         observed.status = facts
         if let resilience { observed.status["resilience_testing"] = resilience.status }
-        observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: now).value)
+        observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: look()).value)
         observed.status["strangers"] = .count(strangers.count)
         observed.status["frames_in"] = .count(total.framesIn)
         observed.status["frames_out"] = .count(total.framesOut)
         observed.status["bytes_in"] = .count(total.bytesIn)
         observed.status["bytes_out"] = .count(total.bytesOut)
-        observed.status["errors"] = .count(refused.values.reduce(0, +))
+        observed.status["errors"] = .count(links.refused.values.reduce(0, +))
         observed.status["refused"] = .map(
-            Dictionary(uniqueKeysWithValues: refused.map { ($0.key.name, MessageValue.count($0.value)) })
+            Dictionary(uniqueKeysWithValues: links.refused.map { ($0.key.name, MessageValue.count($0.value)) })
         )
         return observed
     }
@@ -373,7 +358,9 @@ final class BrokerLoop {
     func stop(within: Milliseconds) -> EventLoopFuture<Void> {
         let stopped = loop.makePromise(of: Void.self)
         self.stopped = stopped
-        for peer in peers.values { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops")) }
+        run()
+        links.writeFanOut()
+        for (_, peer) in peers { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops")) }
         turn.flush()
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {
@@ -383,7 +370,7 @@ final class BrokerLoop {
         return stopped.futureResult
     }
 
-    private var everyone: [Peer] { Array(peers.values) + Array(strangers.values) + Array(leaving.values) }
+    private var everyone: [Peer] { peers.map(\.peer) + Array(strangers.values) + Array(leaving.values) }
 
     private func completeStop() {
         guard let stopped, peers.isEmpty, strangers.isEmpty, leaving.isEmpty else { return }

@@ -16,12 +16,27 @@ final class Peer: FrameReceiver {
     var isCongested = false
     /// When it was last told the broker's clock, if it wants to know.
     var clockToldAt: NIODeadline?
+    /// Whether it is one of those the fan-out goes to that is being gathered.
+    var isInFanOut = false
+    /// What it has been written of that fan-out.
+    var fanOutPosition = FanOut.Position()
+    /// Bytes of fan-outs it may still be written before somebody has to look how much waits for it.
+    var unheededBytes = 0
+    /// Frames that went to the connection in one write with another.
+    var framesMerged: UInt64 = 0
     /// Requests the resilience mode holds back, in order.
     var held: [Request] = []
     private let broker: BrokerLoop
 
     init(_ broker: BrokerLoop) {
         self.broker = broker
+    }
+
+    /// What has passed over the connection, while there is one.
+    var traffic: FrameConnection.Traffic? {
+        guard var traffic = connection?.traffic else { return nil }
+        traffic.framesOut += framesMerged
+        return traffic
     }
 
     func connectionOpened(_ connection: FrameConnection) {
@@ -59,7 +74,9 @@ final class Peer: FrameReceiver {
         }
     }
 
-    func connectionFinishedBurst(_ connection: FrameConnection) {}
+    func connectionFinishedBurst(_ connection: FrameConnection) {
+        broker.run()
+    }
 
     func connectionDrained(_ connection: FrameConnection) {
         if isCongested { broker.drained(self) }
@@ -69,6 +86,7 @@ final class Peer: FrameReceiver {
         switch failure {
         case .frame(let failure): refuse(Refusal(id: nil, failure: failure))
         case .http:
+            broker.run()
             broker.count(refused: .helloExpected)
             let text =
                 "This is the port of a Fanfare broker, which speaks MessagePack; browsers go to fanfare-worker.\n"
@@ -82,6 +100,7 @@ final class Peer: FrameReceiver {
     /// Answers with an error, and closes when the stream cannot go on. A second hello, an unknown operation or a
     /// wrong type leave a session as it is.
     private func refuse(_ refusal: Refusal) {
+        broker.run()
         broker.write(.error(refusal.id, refusal.failure), to: self)
         if refusal.failure.code.isFatal { close() }
     }

@@ -13,7 +13,8 @@ extension Core {
         into effects: inout Effects
     ) {
         advance(to: now, into: &effects)
-        guard let slot = sessionSlots[session], sessions[slot].isCongested != isCongested else { return }
+        defer { nextDeadline = deadlines.earliest }
+        guard let slot = slot(of: session), sessions[slot].isCongested != isCongested else { return }
         sessions[slot].isCongested = isCongested
         guard !isCongested else { return }
         if sessions[slot].missed > 0 {

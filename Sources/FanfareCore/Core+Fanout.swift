@@ -11,15 +11,17 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) -> Answer {
-        try checkGroupName(name)
-        counters.groupSends += 1
         let namespace = sessions[sender].namespace
+        // What is known by its name has a good one.
+        let known = group(named: name, in: namespace)
+        if known == nil { try checkGroupName(name) }
+        counters.groupSends += 1
         guard body.count <= limits.bodyBytes else {
             drop(1, .tooLarge, group: name, namespace, now)
             throw tooLarge(body)
         }
         let collects = options.wantsOutcome && id != nil
-        guard let group = group(named: name, in: namespace) else {
+        guard let group = known else {
             return collects ? .result(Outcome().value(isPartial: false)) : .acknowledge
         }
         groups[group].messages += 1
@@ -50,7 +52,7 @@ extension Core {
 
     /// Sends one frame to each process that owns members and reads what it is sent; the others' members miss it.
     ///
-    /// - Returns: Who got the frame, with how many members it is for there.
+    /// - Returns: Who got the frame, with how many members it is for there, when their outcome is waited for.
     private mutating func push(
         _ delivery: GroupDelivery,
         of group: GroupSlot,
@@ -60,7 +62,6 @@ extension Core {
         _ effects: inout Effects
     ) -> [(owner: SessionSlot, members: UInt64)] {
         var reached: [(owner: SessionSlot, members: UInt64)] = []
-        reached.reserveCapacity(groups[group].owners.count)
         for index in groups[group].owners.indices {
             let owner = groups[group].owners[index].session
             let excludedHere = excluded.isEmpty ? 0 : excluded.count { channels[$0].owner == owner }
@@ -69,11 +70,12 @@ extension Core {
                 outcome.dropped += members
                 miss(members, by: owner, of: delivery.group, groups[group].namespace, now)
             } else {
-                reached.append((owner, members))
+                effects.aim(at: sessions[owner].id)
+                counters.groupDeliverFrames += 1
+                if delivery.outcome != nil { reached.append((owner, members)) }
             }
         }
-        counters.groupDeliverFrames += UInt64(reached.count)
-        effects.fanOut(.groupDeliver(delivery), to: reached.map { sessions[$0.owner].id })
+        effects.fanOut(.groupDeliver(delivery))
         return reached
     }
 
@@ -102,6 +104,7 @@ extension Core {
         }
     }
 
+    @inline(__always)
     private func members(_ names: [String], of group: GroupSlot, _ namespace: NamespaceSlot) -> Set<ChannelSlot> {
         var members: Set<ChannelSlot> = []
         for name in names {

@@ -80,7 +80,7 @@ extension Core {
 
     private func check(_ session: Session, _ slot: SessionSlot, _ audit: inout Audit) {
         audit.subject = "session \(session.id.value)"
-        audit.expect(sessionSlots[session.id] == slot, "not found by id")
+        audit.expect(self.slot(of: session.id) == slot, "not found by id")
         let owned = channels.slots(of: session.channels)
         audit.expect(owned.count == session.channels.count, "counts its channels wrong, has \(owned.count)")
         let unread = owned.reduce(UInt64(0)) { $0 + self[mailbox: $1].unread }
@@ -104,7 +104,6 @@ extension Core {
             mailboxes.slots.count { mailboxes[$0].timer != .nowhere }
             + memberships.slots.count { memberships[$0].timer != .nowhere } + collections.count
         audit.expect(deadlines.count == timers, "\(deadlines.count) deadlines, \(timers) known")
-        audit.expect(sessions.count == sessionSlots.count, "a session not found by id")
         audit.expect(namespaces.count == namespaceSlots.count, "a namespace not found by name")
         audit.expect(namespaces.slots.allSatisfy { !namespaces[$0].isIdle }, "a namespace idle but kept")
         for (token, collection) in collections {

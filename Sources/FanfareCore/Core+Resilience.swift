@@ -11,7 +11,8 @@ extension Core {
         into effects: inout Effects
     ) {
         advance(to: now, into: &effects)
-        guard let slot = sessionSlots[session] else { return }
+        defer { nextDeadline = deadlines.earliest }
+        guard let slot = slot(of: session) else { return }
         do throws(Failure) {
             try permit(request, to: sessions[slot].hello.role)
             let outcome = try letFall(request, sessions[slot].namespace, now)

@@ -12,9 +12,11 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) -> Answer {
-        try checkChannelName(name)
-        counters.sends += 1
         let namespace = sessions[sender].namespace
+        // What is known by its name has a good one.
+        let known = channel(named: name, in: namespace)
+        if known == nil { try checkChannelName(name) }
+        counters.sends += 1
         guard body.count <= limits.bodyBytes else {
             drop(1, .tooLarge, channel: name, namespace, now)
             throw tooLarge(body)
@@ -24,7 +26,7 @@ extension Core {
             drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
         }
-        let channel = try channelSlot(name, in: namespace)
+        let channel = if let known { known } else { try channelSlot(name, in: namespace) }
         // A channel may have come into being for a message that was then refused.
         defer { removeIfIdle(channel) }
         self[mailbox: channel].messages += 1
@@ -62,9 +64,8 @@ extension Core {
             lastOrder += 1
             return true
         }
-        let overflow = sessions[sender].policy.overflow(of: channels[channel].name)
         while let refusal = refusalOfQueue(for: body, in: channel, policyOf: sender) {
-            switch overflow {
+            switch sessions[sender].policy.overflow(of: channels[channel].name) {
             case .dropOldest where self[mailbox: channel].queue.count > 0:
                 _ = dequeue(from: channel)
                 drop(1, refusal.reason, channel, now)
@@ -81,15 +82,17 @@ extension Core {
         return true
     }
 
+    @inline(__always)
     private func refusalOfQueue(for body: Body, in channel: ChannelSlot, policyOf sender: SessionSlot) -> Refusal? {
         let count = self[mailbox: channel].queue.count
-        let capacity = sessions[sender].policy.capacity(of: channels[channel].name)
+        let capacity = capacity(of: channel, policyOf: sender)
         guard count < capacity else {
             return Refusal(why: "it holds \(count) unread messages, its capacity is \(capacity)")
         }
         return refusalOfBytes(for: body, in: channel)
     }
 
+    @inline(__always)
     private func refusalOfBytes(for body: Body, in channel: ChannelSlot) -> Refusal? {
         let bytes = self[mailbox: channel].queuedBytes
         if bytes + body.count > limits.channelBytes {
@@ -140,13 +143,14 @@ extension Core {
     }
 
     /// Why nothing may be pushed to the owner of `channel` now: the capacity is the owner's, it keeps the messages.
+    @inline(__always)
     private func refusalOfOwner(for body: Body, in channel: ChannelSlot, _ owner: SessionSlot) -> Refusal? {
         if sessions[owner].isCongested {
             return Refusal(reason: .linkOverflow, why: "its process does not read what it is sent")
         }
         let isShared = sessions[owner].policy.capacityScope == .process
         let unread = isShared ? sessions[owner].unread : self[mailbox: channel].unread
-        let capacity = sessions[owner].policy.capacity(of: channels[channel].name)
+        let capacity = capacity(of: channel, policyOf: owner)
         if unread >= UInt64(capacity) {
             let holder = isShared ? "its process holds" : "it holds"
             return Refusal(why: "\(holder) \(unread) unread messages, its capacity is \(capacity)")
@@ -170,7 +174,15 @@ extension Core {
         Failure(.channelFull, "the channel \"\(channels[channel].name)\" is full: \(refusal.why)")
     }
 
+    /// Unread messages `channel` may hold. Few policies look at the name.
+    @inline(__always)
+    private func capacity(of channel: ChannelSlot, policyOf session: SessionSlot) -> Int {
+        guard !sessions[session].policy.channelCapacity.isEmpty else { return sessions[session].policy.capacity }
+        return sessions[session].policy.capacity(of: channels[channel].name)
+    }
+
     /// When a message of `sender` expires: the life it asks for, else its policy's, cut to the broker's longest.
+    @inline(__always)
     func deadline(_ expiry: Milliseconds?, from sender: SessionSlot, _ now: Instant) -> Instant {
         now.advanced(by: min(expiry ?? sessions[sender].policy.expiry, limits.expiryMaximum))
     }
@@ -192,7 +204,8 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) -> Answer {
-        try checkChannelName(name)
+        let known = channel(named: name, in: sessions[session].namespace)
+        if known == nil { try checkChannelName(name) }
         guard (1...65_535).contains(count) else {
             throw Failure(.badRequest, "RECEIVE: count is \(count), it must be 1 to 65535")
         }
@@ -206,7 +219,7 @@ extension Core {
                 "this session waits \(limits.receivesPerSession) times, its limit \"receives_per_session\""
             )
         }
-        let channel = try channelSlot(name, in: sessions[session].namespace)
+        let channel = if let known { known } else { try channelSlot(name, in: sessions[session].namespace) }
         lastTicket += 1
         sessions[session].receives[id] = Receive(channel: channel, ticket: lastTicket, count: count)
         self[mailbox: channel].readers.append(Reader(session: session, id: id, ticket: lastTicket))
@@ -219,6 +232,7 @@ extension Core {
         return .silence
     }
 
+    @inline(__always)
     private func checkReadable(_ name: String, _ session: SessionSlot) throws(Failure) {
         guard Names.node(of: name) != nil else { return }
         if owner(of: name, in: sessions[session].namespace) == session {
@@ -262,6 +276,7 @@ extension Core {
     }
 
     /// The receive a place in the line stands for, or `nil` when it has been cancelled or its session is gone.
+    @inline(__always)
     private func waiting(_ reader: Reader) -> Receive? {
         guard sessions.contains(reader.session) else { return nil }
         guard let receive = sessions[reader.session].receives[reader.id], receive.ticket == reader.ticket else {

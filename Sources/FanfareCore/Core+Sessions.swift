@@ -11,15 +11,15 @@ extension Core {
         into effects: inout Effects
     ) throws(Failure) -> SessionID {
         advance(to: now, into: &effects)
+        defer { nextDeadline = deadlines.earliest }
         try check(hello)
         lastSession += 1
-        let id = SessionID(lastSession)
+        let id = SessionID(lastSession, place: sessions.vacancy.index)
         let namespace = namespaceSlot(hello.namespace)
         let policy = hello.policy.capped(by: limits)
         let slot = sessions.insert(
             Session(id: id, hello: hello, policy: policy, namespace: namespace, openedAt: now)
         )
-        sessionSlots[id] = slot
         namespaces[namespace].sessions += 1
         let welcome = Welcome(session: id, epoch: epoch, broker: broker, policy: policy, limits: limits)
         effects.reply(.welcome(welcome), to: id)
@@ -33,7 +33,8 @@ extension Core {
     /// Ends a session whose connection is gone: its channels and memberships go with it, at once.
     package mutating func close(_ session: SessionID, now: Instant, into effects: inout Effects) {
         advance(to: now, into: &effects)
-        guard let slot = sessionSlots.removeValue(forKey: session) else { return }
+        defer { nextDeadline = deadlines.earliest }
+        guard let slot = slot(of: session) else { return }
         let receives = sessions[slot].receives.sorted { $0.key < $1.key }
         sessions[slot].receives.removeAll()
         for receive in receives { leave(receive.value) }
@@ -45,6 +46,13 @@ extension Core {
         namespaces[namespace].sessions -= 1
         sessions.remove(slot)
         removeIfIdle(namespace)
+    }
+
+    /// Where a live session is; its place may be another's by now.
+    @inline(__always)
+    func slot(of session: SessionID) -> SessionSlot? {
+        guard let slot = sessions.slot(session.place), sessions[slot].id == session else { return nil }
+        return slot
     }
 
     private func check(_ hello: Hello) throws(Failure) {

@@ -6,6 +6,8 @@ package import FanfareModel
 /// always give the same effects. Every entry point first lets time pass: nothing whose deadline has come is
 /// seen by anything that follows.
 ///
+/// What is asked of it for every message without changing it is inlined: a call would pass the whole struct by value.
+///
 /// `open` → `apply`* → `close` is the life of a session. Between calls the shell arms one timer for
 /// ``nextDeadline`` and calls `advance`.
 package struct Core {
@@ -13,7 +15,6 @@ package struct Core {
     let epoch: UInt64
     let broker: String
 
-    var sessionSlots: [SessionID: SessionSlot] = [:]
     var sessions = Slab(vacant: Session.vacant)
     var namespaceSlots: [String: NamespaceSlot] = [:]
     var namespaces = Slab(vacant: Namespace(name: ""))
@@ -22,6 +23,9 @@ package struct Core {
     var groups = Slab(vacant: Group.vacant)
     var memberships = Slab(vacant: Membership.vacant)
     var deadlines = DeadlineHeap<Due>()
+    /// When `advance` has something to do next. Stored: who asks a computed property of another module's struct in a
+    /// class copies the struct, with all its reference counts.
+    package internal(set) var nextDeadline: Instant?
     var collections: [UInt64: Collection] = [:]
     var tails: [Tail] = []
 
@@ -67,11 +71,9 @@ package struct Core {
         precondition(none == .none, "the first mailbox stands for those that channels do not have")
     }
 
-    /// When `advance` has something to do next.
-    package var nextDeadline: Instant? { deadlines.earliest }
-
     /// Lets everything whose time has come end: messages, memberships, waits for owners.
     package mutating func advance(to now: Instant, into effects: inout Effects) {
+        defer { nextDeadline = deadlines.earliest }
         // Each of these moves or cancels the deadline it answers for.
         while let due = deadlines.due(now) {
             switch due {
@@ -90,7 +92,8 @@ package struct Core {
         into effects: inout Effects
     ) {
         advance(to: now, into: &effects)
-        guard let slot = sessionSlots[session] else { return }
+        defer { nextDeadline = deadlines.earliest }
+        guard let slot = slot(of: session) else { return }
         do throws(Failure) {
             try permit(request, to: sessions[slot].hello.role)
             switch try perform(request, slot, now, &effects) {
@@ -149,6 +152,7 @@ package struct Core {
         }
     }
 
+    @inline(__always)
     func permit(_ request: Request, to role: Role) throws(Failure) {
         let isPermitted =
             switch request {

@@ -13,23 +13,33 @@ package struct Effects {
     package private(set) var list: [Effect] = []
     /// The sessions fan-outs point at.
     package private(set) var targets: [SessionID] = []
+    /// Where the targets of the next fan-out begin.
+    private var aimed = 0
 
     package init() {}
 
     /// Forgets everything and keeps the storage.
     package mutating func removeAll() {
         list.removeAll(keepingCapacity: true)
+        guard !targets.isEmpty else { return }
         targets.removeAll(keepingCapacity: true)
+        aimed = 0
     }
 
     mutating func reply(_ reply: Reply, to session: SessionID) {
         list.append(.reply(reply, to: session))
     }
 
-    mutating func fanOut(_ reply: Reply, to sessions: some Sequence<SessionID>) {
-        let start = targets.count
-        targets.append(contentsOf: sessions)
-        if targets.count > start { list.append(.fanOut(reply, to: start..<targets.count)) }
+    /// Adds a session to those the next fan-out goes to.
+    mutating func aim(at session: SessionID) {
+        targets.append(session)
+    }
+
+    /// One reply for all sessions aimed at since the last fan-out, if there are any.
+    mutating func fanOut(_ reply: Reply) {
+        guard targets.count > aimed else { return }
+        list.append(.fanOut(reply, to: aimed..<targets.count))
+        aimed = targets.count
     }
 
     mutating func close(_ session: SessionID, _ failure: Failure?) {

@@ -1,6 +1,6 @@
 /// The place of an element in a ``Slab``. Small, typed, valid until the element is removed.
 struct Slot<Element>: Hashable, Sendable {
-    fileprivate let index: UInt32
+    let index: UInt32
 
     /// A place for elements that are not there.
     static var nowhere: Slot<Element> { Slot(index: .max) }
@@ -31,6 +31,9 @@ struct Slab<Element> {
     /// Elements present.
     var count: Int { elements.count - free.count }
 
+    /// Where the next element goes.
+    var vacancy: Slot<Element> { Slot(index: free.count > 0 ? free[free.count - 1] : UInt32(elements.count)) }
+
     /// Takes up an element. The caller sees to it that there are fewer than ``countMaximum``.
     mutating func insert(_ element: Element) -> Slot<Element> {
         if free.count > 0 {
@@ -58,6 +61,11 @@ struct Slab<Element> {
     /// Whether there is an element at `slot`; it may be another one than when the slot was handed out.
     func contains(_ slot: Slot<Element>) -> Bool {
         Int(slot.index) < isUsed.count && isUsed[Int(slot.index)]
+    }
+
+    /// The slot of that index if there is an element, any one.
+    func slot(_ index: UInt32) -> Slot<Element>? {
+        Int(index) < isUsed.count && isUsed[Int(index)] ? Slot(index: index) : nil
     }
 
     /// The element at `slot`, which must be present.

@@ -1,6 +1,7 @@
 /// Everything a broker may say, as plain values. The numbers are those of `proto/PROTOCOL.md`, section 6.
 package enum Reply: Sendable, Equatable {
-    case welcome(Welcome)
+    /// Indirect, as other large and rare replies: the size of all is that of the largest.
+    indirect case welcome(Welcome)
     case ping(RequestID)
     case pong(RequestID)
     /// The broker's clock when what follows was written; only for clients that say they understand it.
@@ -20,7 +21,7 @@ package enum Reply: Sendable, Equatable {
     case members(group: String, added: [String], removed: [String])
     /// The namespace was flushed: forget buffers and memberships, then answer `OUTCOME token`.
     case flushed(token: UInt64)
-    case tailed(RequestID, Tailed)
+    indirect case tailed(RequestID, Tailed)
     /// The broker is about to stop.
     case goAway(within: Milliseconds, reason: String)
 }

@@ -6,7 +6,8 @@ package typealias Body = [UInt8]
 
 /// Everything a client may ask, as plain values. The numbers are those of `proto/PROTOCOL.md`, section 5.
 package enum Request: Sendable, Equatable {
-    case hello(Hello)
+    /// Indirect, as other large and rare requests: the size of all is that of the largest.
+    indirect case hello(Hello)
     case ping(RequestID)
     case pong(RequestID)
     case goodbye
@@ -22,8 +23,8 @@ package enum Request: Sendable, Equatable {
     case groupSend(id: RequestID?, group: String, body: Body, GroupSendOptions)
     case outcome(token: UInt64, accepted: UInt64, dropped: UInt64)
     case flush(RequestID)
-    case inspect(RequestID, InspectionQuery)
-    case tail(RequestID, TailQuery)
+    indirect case inspect(RequestID, InspectionQuery)
+    indirect case tail(RequestID, TailQuery)
     case admin(RequestID, command: String, arguments: MessageValue)
 
     /// The id to answer under, if the client wants an answer.

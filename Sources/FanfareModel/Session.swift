@@ -1,9 +1,21 @@
 /// One accepted connection, numbered by the broker, never reused within an epoch.
 package struct SessionID: Sendable, Hashable, Comparable {
     package let value: UInt64
+    /// Where the broker keeps what belongs to the session: a small number, taken again when the session has ended. No
+    /// part of the identity; 0 in an id that came over a wire.
+    package let place: UInt32
 
-    package init(_ value: UInt64) {
+    package init(_ value: UInt64, place: UInt32 = 0) {
         self.value = value
+        self.place = place
+    }
+
+    package static func == (left: SessionID, right: SessionID) -> Bool {
+        left.value == right.value
+    }
+
+    package func hash(into hasher: inout Hasher) {
+        hasher.combine(value)
     }
 
     package static func < (left: SessionID, right: SessionID) -> Bool {

@@ -33,6 +33,12 @@ struct ByteRegion {
         base.unsafelyUnwrapped.storeBytes(of: value.bigEndian, toByteOffset: head + offset, as: UInt32.self)
     }
 
+    /// Writes one byte, `offset` bytes behind the head.
+    mutating func overwrite(_ value: UInt8, at offset: Int) {
+        precondition(offset >= 0 && offset < count, "overwriting a byte that is not there")
+        base.unsafelyUnwrapped.storeBytes(of: value, toByteOffset: head + offset, as: UInt8.self)
+    }
+
     /// Drops `count` bytes from the head; an empty region starts over and gives back what a burst took.
     mutating func consume(_ count: Int) {
         precondition(count >= 0 && count <= self.count, "consuming bytes that are not there")

@@ -8,6 +8,20 @@ package final class FrameBuffer {
     // Behind a pointer so that msgpack-c's callback reaches it without touching this object.
     private let region: UnsafeMutablePointer<ByteRegion>
 
+    /// An `ACK` that further ones may join while it is the last frame here.
+    private struct LastACK {
+        let start: Int
+        let ids: Int
+        let end: Int
+    }
+
+    private var lastACK: LastACK?
+    private static let prefixBytes = 4
+    /// The first byte of an array of up to 15 elements, its count added.
+    private static let shortArray: UInt8 = 0x90
+    /// With the operation they fill the largest array whose count is in its first byte.
+    private static let acknowledgementsPerFrame = 14
+
     package init() {
         region = .allocate(capacity: 1)
         region.initialize(to: ByteRegion())
@@ -22,9 +36,26 @@ package final class FrameBuffer {
     /// Bytes appended and not yet consumed.
     package var count: Int { region.pointee.count }
 
-    /// Appends one frame from the broker: length and payload.
+    /// Appends one frame from the broker: length and payload. An `ACK` behind another one goes into its frame (section
+    /// 6.1).
     package func append(_ reply: Reply) {
-        appendFrame { $0.write(reply) }
+        guard case .ack(let id) = reply else { return appendFrame { $0.write(reply) } }
+        if let last = lastACK, last.end == region.pointee.count, last.ids < Self.acknowledgementsPerFrame {
+            append(id, to: last)
+        } else {
+            let start = region.pointee.count
+            appendFrame { $0.write(reply) }
+            lastACK = LastACK(start: start, ids: 1, end: region.pointee.count)
+        }
+    }
+
+    private func append(_ id: RequestID, to last: LastACK) {
+        var writer = MessagePackWriter(region)
+        writer.int(id)
+        let end = region.pointee.count
+        region.pointee.overwrite(UInt32(end - last.start - Self.prefixBytes), at: last.start)
+        region.pointee.overwrite(Self.shortArray | UInt8(last.ids + 2), at: last.start + Self.prefixBytes)
+        lastACK = LastACK(start: last.start, ids: last.ids + 1, end: end)
     }
 
     /// Appends one frame from a client: length and payload.
@@ -49,12 +80,13 @@ package final class FrameBuffer {
     ///
     /// - Parameter count: Bytes, at most ``count``.
     package func consume(_ count: Int) {
+        lastACK = nil
         region.pointee.consume(count)
     }
 
     /// Drops everything.
     package func removeAll() {
-        region.pointee.consume(region.pointee.count)
+        consume(region.pointee.count)
     }
 
     private func appendFrame(_ write: (inout MessagePackWriter) -> Void) {

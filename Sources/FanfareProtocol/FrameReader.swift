@@ -27,6 +27,7 @@ package final class FrameReader {
     /// - Throws: A refusal under the request's id if that could be read: `malformed_frame` (the stream cannot go
     ///   on), `unknown_operation`, `bad_hello`, `bad_request` or `too_many_names`.
     package func request(_ payload: UnsafeRawBufferPointer) throws(Refusal) -> Request {
+        if let request = plainRequest(payload) { return request }
         defer { msgpack_zone_clear(zone) }
         var fields = try fields(payload)
         return try request(&fields)

@@ -54,6 +54,8 @@ struct Simulation {
     /// The core's orders and tokens for the oracle's: both are opaque, so they need not be equal.
     var orders: [UInt64: UInt64] = [:]
     var tokens: [UInt64: UInt64] = [:]
+    /// The core's ids, which know their places, by the oracle's.
+    var places: [SessionID: SessionID] = [:]
     private var recent: [(step: Int, now: Instant, event: Event)] = []
 
     init(seed: UInt64, auditInterval: Int = 1, traces: Bool = false) {
@@ -114,15 +116,16 @@ struct Simulation {
             guard expected.mapError(\.asCode) == actual.mapError(\.asCode) else {
                 throw difference("the hello was answered \(actual), expected \(expected)", event)
             }
+            if case .success(let session) = actual { places[session] = session }
         case (.apply(let request, let session), .apply(let toldRequest, _)):
             oracle.apply(request, from: session, now: now)
-            core.apply(toldRequest, from: session, now: now, into: &effects)
+            core.apply(toldRequest, from: places[session] ?? session, now: now, into: &effects)
         case (.close(let session), _):
             oracle.close(session, now: now)
-            core.close(session, now: now, into: &effects)
+            core.close(places[session] ?? session, now: now, into: &effects)
         case (.congestion(let session, let isCongested), _):
             oracle.setCongested(isCongested, session, now: now)
-            core.setCongested(isCongested, session, now: now, into: &effects)
+            core.setCongested(isCongested, places[session] ?? session, now: now, into: &effects)
         default:
             oracle.advance(to: now)
             core.advance(to: now, into: &effects)

@@ -68,6 +68,29 @@ struct FrameBufferTests {
         }
     }
 
+    @Test func `acknowledgements that follow each other share a frame`() throws {
+        let buffer = FrameBuffer()
+        var replies: [Reply] = [3, 1 << 40, 1].map { .ack($0) } + [.pong(9)] + (1...30).map { .ack($0) }
+        for reply in replies { buffer.append(reply) }
+        #expect(try read(buffer) == [3, 1, 14, 14, 2])
+        // What has left cannot be added to.
+        buffer.removeAll()
+        replies = [.ack(31)]
+        buffer.append(Reply.ack(31))
+        #expect(bytes(buffer) == [0, 0, 0, 3, 0x92, 70, 31])
+
+        /// Compares with `replies`; answers how many of them each frame holds.
+        func read(_ buffer: FrameBuffer) throws -> [Int] {
+            let reader = FrameReader(limits: Limits())
+            var got: [[Reply]] = []
+            try buffer.withUnsafeBytes { bytes in
+                try FrameDecoder(limit: 1_000).feed(bytes) { got.append(try reader.reply($0)) }
+            }
+            #expect(got.flatMap(\.self) == replies)
+            return got.map(\.count)
+        }
+    }
+
     @Test func `texts for people are cut on a character boundary`() throws {
         // 255 bytes, then a character of four that does not fit.
         let text = String(repeating: "x", count: 255) + "😀😀"

@@ -33,6 +33,35 @@ struct RoundTripTests {
         }
     }
 
+    @Test func `a frame means the same with and without an empty map of options, whatever its bytes`() throws {
+        let seed: UInt64 = 0xfa17_0021
+        var random = SplitMix64(seed: seed)
+        let reader = FrameReader(limits: Limits())
+        let body = Body(repeating: 1, count: 40)
+        let requests: [Request] = [
+            .send(id: 7, channel: "some.channel!1", body: body, SendOptions()),
+            .groupSend(id: nil, group: "g", body: body, GroupSendOptions()),
+            .receive(id: 1 << 40, channel: "jobs", count: 300),
+        ]
+        var accepted = 0
+        for _ in 0..<20_000 {
+            var frame = payload { $0.append(requests.randomElement(using: &random)!) }
+            guard frame[0] == 0x94 else { throw Failure(.badRequest, "the sample has \(frame[0] & 0x0f) fields") }
+            for _ in 0..<Int.random(in: 0...3, using: &random) {
+                frame[Int.random(in: 1..<frame.count, using: &random)] = .random(in: 0...255, using: &random)
+            }
+            guard let request = try? frame.withUnsafeBytes({ try reader.request($0) }) else { continue }
+            accepted += 1
+            let longer = [0x95] + frame[1...] + [0x80]
+            let again = try longer.withUnsafeBytes { try reader.request($0) }
+            guard request == again else {
+                Issue.record("\(frame) is read as \(request), with options as \(again); seed \(seed)")
+                return
+            }
+        }
+        #expect(accepted > 5_000)
+    }
+
     @Test func `a reader goes on after it refused`() throws {
         _ = try? [UInt8]([0xc1]).withUnsafeBytes { try reader.request($0) }
         let payload = payload { $0.append(Request.goodbye) }

@@ -26,8 +26,6 @@ struct VectorTests {
         #expect(bytes != vector.bytes)
         var again = vector
         again.bytes = bytes
-        // Acknowledgements that came in one frame are written in several.
-        guard try frames(again).count == 1 || vector.kind == .body else { return }
         #expect(MessagePack.encode(try read(again)) == MessagePack.encode(try read(vector)))
     }
 

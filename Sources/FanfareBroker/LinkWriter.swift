@@ -1,0 +1,130 @@
+import FanfareModel
+import FanfareTransport
+import Logging
+import NIOCore
+
+/// Everything that is said to peers: gathers fan-outs, keeps the order of each link, tells the clock ahead of messages,
+/// and notices links nobody reads. One per loop.
+final class LinkWriter {
+    private let limits: Limits
+    private let logger: Logger
+    private let fanOut = FanOut()
+    /// Sessions whose links became too full; the core has not been told.
+    private var congested: [SessionID] = []
+    /// How often what was refused, by why.
+    private(set) var refused: [ErrorCode: UInt64] = [:]
+
+    init(limits: Limits, logger: Logger) {
+        self.limits = limits
+        self.logger = logger
+    }
+
+    // MARK: One link
+
+    /// Writes one reply behind everything said to `peer` before.
+    func write(_ reply: Reply, to peer: Peer, at now: NIODeadline) {
+        if peer.isInFanOut { catchUp(peer) }
+        switch reply {
+        case .error(_, let failure): count(refused: failure.code)
+        case .deliver, .handOut: tellClock(to: peer, at: now)
+        default: break
+        }
+        peer.connection?.write(reply)
+        wrote(Self.bytesAtMost(reply), to: peer)
+    }
+
+    func count(refused code: ErrorCode) {
+        refused[code, default: 0] += 1
+    }
+
+    /// Tells the broker's clock ahead of messages, if it was not told a moment ago: the time they spend on the link
+    /// counts against their life.
+    func tellClock(to peer: Peer, at now: NIODeadline) {
+        guard let told = peer.clockToldAt, now - told >= Self.clockInterval else { return }
+        peer.clockToldAt = now
+        let clock = Reply.clock(Milliseconds(now.uptimeNanoseconds / 1_000_000))
+        peer.connection?.write(clock)
+        peer.unheededBytes -= Self.smallBytes
+    }
+
+    private static let clockInterval = TimeAmount.milliseconds(50)
+
+    // MARK: Fan-outs
+
+    /// Gathers a fan-out with those before it that went to the same sessions.
+    ///
+    /// - Returns: Whether it is the first one, so that ``writeFanOut()`` has to be called when the turn ends.
+    func gather(_ reply: Reply, for sessions: ArraySlice<SessionID>, among peers: Peers, at now: NIODeadline) -> Bool {
+        let takesMore = fanOut.takesMore(for: sessions)
+        if !takesMore {
+            writeFanOut()
+            fanOut.begin(sessions, among: peers, at: now)
+        }
+        fanOut.append(reply)
+        return !takesMore
+    }
+
+    /// Writes what is gathered of a fan-out to each of its links.
+    func writeFanOut() {
+        guard !fanOut.isEmpty else { return }
+        for peer in fanOut.peers { catchUp(peer) }
+        fanOut.removeAll()
+    }
+
+    /// Says to a peer that goes what is gathered for it, and nothing more.
+    func dismiss(_ peer: Peer) {
+        if peer.isInFanOut { catchUp(peer) }
+        fanOut.remove(peer)
+    }
+
+    /// Writes what is gathered of a fan-out to one of its links, ahead of anything else it is to be told.
+    private func catchUp(_ peer: Peer) {
+        guard !fanOut.isEmpty else { return }
+        tellClock(to: peer, at: fanOut.begunAt)
+        wrote(fanOut.write(to: peer), to: peer)
+    }
+
+    // MARK: Links that are not read
+
+    /// A session whose link became too full; each is named once.
+    func nextCongested() -> SessionID? { congested.popLast() }
+
+    /// What a reply adds to what waits for its link, at most; `nil` when that has to be looked up.
+    private static func bytesAtMost(_ reply: Reply) -> Int? {
+        switch reply {
+        case .ack, .pong: smallBytes
+        case .deliver(let channel, let body, _): channel.utf8.count + body.count + 2 * smallBytes
+        case .handOut(_, let message): message.body.count + 4 * smallBytes
+        default: nil
+        }
+    }
+
+    /// More than a frame takes that holds one number besides its operation, and than the head of any field.
+    private static let smallBytes = 16
+
+    private func wrote(_ bytes: Int?, to peer: Peer) {
+        peer.unheededBytes -= bytes ?? peer.unheededBytes + 1
+        if peer.unheededBytes < 0 { checkLink(of: peer) }
+    }
+
+    /// A peer that does not read costs only itself: over the bound it is pushed nothing until it reads again. Answers it
+    /// asks for and does not read go on; at twice the bound its connection closes.
+    private func checkLink(of peer: Peer) {
+        guard let connection = peer.connection, connection.isOpen else { return }
+        let pendingBytes = connection.pendingBytes
+        // What waits grows by no more than what is written: until then there is no need to look again.
+        peer.unheededBytes = max(0, limits.linkBytes - pendingBytes)
+        guard pendingBytes > limits.linkBytes else { return }
+        if !peer.isCongested, let session = peer.session {
+            peer.isCongested = true
+            congested.append(session)
+        }
+        guard pendingBytes > 2 * limits.linkBytes else { return }
+        count(refused: .linkOverflow)
+        logger.warning(
+            "connection closed: it does not read what it is sent",
+            metadata: ["session": "\(peer.session?.value ?? 0)", "link_bytes": "\(pendingBytes)"]
+        )
+        connection.close()
+    }
+}
