@@ -31,7 +31,7 @@ final class WebSocketLoad: LoadSocketOwner {
     private(set) var unrecognized: UInt64 = 0
 
     private static let joiningSeconds = 60.0
-    private static let probeInterval: UInt64 = 250_000_000
+    private static let probeIntervalFirst: UInt64 = 250_000_000
     private static let drainSeconds = 10.0
     /// What the generator itself may be behind its schedule at the end.
     private static let lateness: UInt64 = 10_000_000_000
@@ -56,11 +56,14 @@ final class WebSocketLoad: LoadSocketOwner {
         try loop.openAll(sockets)
         let deadline = MonotonicClock.after(Self.joiningSeconds)
         var nextProbe: UInt64 = 0
+        // Each probe gets twice the time of the one before: a slow server that takes longer would never catch up.
+        var interval = Self.probeIntervalFirst
         loop.run(
             until: deadline,
             due: { now in
                 if now >= nextProbe {
-                    nextProbe = now + Self.probeInterval
+                    nextProbe = now + interval
+                    interval *= 2
                     for index in self.rooms.indices where !self.rooms[index].hasJoined { self.probe(index) }
                 }
                 return nextProbe
