@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length)
+int fanfare_accept(int listener, void *address, unsigned int *length)
 {
     return accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }

@@ -1,15 +1,19 @@
 // What Linux offers and Swift's Glibc module leaves out: epoll, eventfd, accept4, names of threads.
+//
+// Does not include <sys/socket.h>: its constants would belong to this module then, and a file that imports only Glibc
+// would find them or not, depending on which files it is compiled with.
 #ifndef FANFARE_CLINUX_H
 #define FANFARE_CLINUX_H
 
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/types.h>
 
 /// accept4(2) with SOCK_NONBLOCK and SOCK_CLOEXEC; the header declares it for _GNU_SOURCE only.
-int fanfare_accept(int listener, struct sockaddr *address, socklen_t *length);
+///
+/// `address` is a sockaddr, `length` a socklen_t.
+int fanfare_accept(int listener, void *address, unsigned int *length);
 
 /// send(2) that neither blocks nor raises a signal, and is no cancellation point: glibc's own costs two atomic
 /// operations for that in a process with threads.
