@@ -1,10 +1,9 @@
 import FanfareModel
 import FanfareTransport
+import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOSSL
-
-import Glibc
 
 /// The port of a worker: accepts connections and makes the pipeline of each handshake. On the worker's loop.
 final class WorkerListener {
@@ -59,14 +58,13 @@ final class WorkerListener {
         let backlog = configuration.workerLimits.backlog
         let tls = try configuration.tls.map { try context(certificateFile: $0.certificateFile, keyFile: $0.keyFile) }
         if let descriptor = configuration.listenDescriptor {
-            guard isStreamSocket(descriptor) else {
+            // It may be bound only.
+            guard isStreamSocket(descriptor), Glibc.listen(descriptor, backlog) == 0 else {
                 throw ProgramFailure(
                     .configuration,
                     "cannot listen on fd:\(descriptor); it must be a bound stream socket that this process was given"
                 )
             }
-            // It may be bound only.
-            Glibc.listen(descriptor, backlog)
             let number = DescriptorListener.port(of: descriptor) ?? configuration.listenPort
             let address = "\(configuration.listenHost):\(number)"
             return Port(descriptor: descriptor, address: address, number: number, socketFile: nil, tls: tls)
