@@ -369,8 +369,11 @@ import Testing
         let place = try await Place.start()
         let gate = Gate()
         let chronicle = Chronicle()
+        var limits = WorkerLimits()
+        limits.handshakeWithin = Milliseconds(3_600_000)
         let worker = try await place.worker(
             "only",
+            limits,
             router: .serving { _, _ in
                 Scripted(
                     connected: { _ in

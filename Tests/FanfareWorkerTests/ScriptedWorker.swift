@@ -151,7 +151,7 @@ final class EmbeddedWorker {
         }
         socket.onJoined = { failure in if failure == nil { admit() } }
         if !worker.open(socket, groups: groups, identity: identity) { admit() }
-        try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket))
+        try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket, staysInPipeline: true))
         return EmbeddedSocket(channel: channel, socket: socket)
     }
 

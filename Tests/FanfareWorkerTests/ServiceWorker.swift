@@ -54,7 +54,7 @@ final class ServiceWorker {
         socket.accepted()
         socket.attach(SocketWriter(channel: channel))
         socket.opened()
-        try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket))
+        try channel.pipeline.syncOperations.addHandler(SocketHandler(socket: socket, staysInPipeline: true))
         loop.run()
         return EmbeddedSocket(channel: channel, socket: socket)
     }

@@ -1,4 +1,5 @@
 import FanfareTransport
+import Glibc
 import NIOCore
 import NIOEmbedded
 import NIOPosix
@@ -6,23 +7,15 @@ import Testing
 
 @testable import FanfareWorker
 
-#if canImport(Glibc)
-    import Glibc
-#elseif canImport(Musl)
-    import Musl
-#else
-    import Darwin
-#endif
-
 @Suite struct SocketWriterTests {
     @Test(
         "A reader that stalls gets every byte once and in order, over a Unix socket and over TCP",
-        arguments: [true, false],
+        arguments: [Carrier.descriptor(.unix), .descriptor(.tcp), .channel(.unix), .channel(.tcp)],
         [WriteKind.bytes, .frames]
     )
-    func stalledReader(overTCP: Bool, kind: WriteKind) async throws {
+    func stalledReader(carrier: Carrier, kind: WriteKind) async throws {
         let total = 3 * 1_048_576
-        let run = try await WriterRun(overTCP: overTCP)
+        let run = try await WriterRun(carrier)
         // Nobody reads while these are written: the kernel's buffer fills and the rest waits.
         let early = kind.encoded(Stream.chunks(0..<total, seed: 7))
         let stalledPending = try await run.write(early, kind)
@@ -46,12 +39,13 @@ import Testing
 
     @Test(
         "A reader that stalls gets whole messages in order, and every other one is counted",
-        arguments: [OutgoingQueue.Policy.dropNewest, .dropOldest]
+        arguments: [OutgoingQueue.Policy.dropNewest, .dropOldest],
+        Carrier.overUnix
     )
-    func droppingPolicy(policy: OutgoingQueue.Policy) async throws {
-        let run = try await WriterRun(overTCP: false)
+    func droppingPolicy(policy: OutgoingQueue.Policy, carrier: Carrier) async throws {
+        let run = try await WriterRun(carrier)
         let bounds = OutgoingQueue.Bounds(messages: 50, bytes: 60_000, policy: policy)
-        // Turn by turn: what NIO has by the end of one cannot be dropped.
+        // Turn by turn: what has begun to go out by the end of one cannot be dropped.
         var dropped = 0
         let count = 2_000
         for turn in 0..<(count / 100) {
@@ -81,8 +75,11 @@ import Testing
         try await run.finish()
     }
 
-    @Test func `who is disconnected gets what has begun, then the close frame, and nothing else`() async throws {
-        let run = try await WriterRun(overTCP: false)
+    @Test(arguments: Carrier.overUnix)
+    func `who is disconnected gets what has begun, then the close frame, and nothing else`(
+        carrier: Carrier
+    ) async throws {
+        let run = try await WriterRun(carrier)
         let bounds = OutgoingQueue.Bounds(messages: 30, bytes: 1_048_576, policy: .disconnect)
         let written = try await run.onLoop { writer in
             var written = 0
@@ -101,8 +98,10 @@ import Testing
         try await run.finish()
     }
 
-    @Test func `pings that are not read cost one answer and come before what waits`() async throws {
-        let run = try await WriterRun(overTCP: false)
+    @Test(arguments: Carrier.overUnix) func `pings that are not read cost one answer and come before what waits`(
+        carrier: Carrier
+    ) async throws {
+        let run = try await WriterRun(carrier)
         let bounds = OutgoingQueue.Bounds(messages: 5_000, bytes: 8_000_000, policy: .disconnect)
         let written = try await run.onLoop { writer in
             var written = 0
@@ -125,9 +124,11 @@ import Testing
         try await run.finish()
     }
 
-    @Test func `closing when drained loses nothing that was written before`() async throws {
+    @Test(arguments: Carrier.overTCP) func `closing when drained loses nothing that was written before`(
+        carrier: Carrier
+    ) async throws {
         let total = 2 * 1_048_576
-        let run = try await WriterRun(overTCP: true)
+        let run = try await WriterRun(carrier)
         _ = try await run.write(Stream.chunks(0..<total, seed: 3), .bytes)
         try await run.onLoop { $0.closeWhenDrained() }
         let late = try await run.onLoop { writer in
@@ -140,8 +141,10 @@ import Testing
         try await run.finish()
     }
 
-    @Test func `a peer that is gone fails the write and does not close inside it`() async throws {
-        let run = try await WriterRun(overTCP: false)
+    @Test(arguments: Carrier.overUnix) func `a peer that is gone fails the write and does not close inside it`(
+        carrier: Carrier
+    ) async throws {
+        let run = try await WriterRun(carrier)
         run.closePeer()
         let failed = try await run.onLoop { writer in
             let outcome = [UInt8](repeating: 1, count: 100).withUnsafeBytes { writer.write($0) }
@@ -168,8 +171,11 @@ import Testing
         #expect(writer.pendingBytes == 0)
     }
 
-    @Test func `after channelInactive nothing is sent to a descriptor that may be somebody else's`() async throws {
-        let run = try await WriterRun(overTCP: false)
+    @Test(arguments: Carrier.overUnix)
+    func `once the connection is gone nothing is sent to a descriptor that may be somebody else's`(
+        carrier: Carrier
+    ) async throws {
+        let run = try await WriterRun(carrier)
         let outcome = try await run.onLoop { writer in
             writer.channelClosed()
             return (
@@ -286,40 +292,79 @@ struct SplitMix64: RandomNumberGenerator {
     }
 }
 
+/// What carries the bytes of a writer, and over which kind of socket.
+enum Carrier: Sendable {
+    enum Kind: Sendable {
+        case unix
+        case tcp
+    }
+
+    /// A descriptor on an ``EpollLoop``.
+    case descriptor(Kind)
+    /// A NIO channel.
+    case channel(Kind)
+
+    static let overUnix = [Carrier.descriptor(.unix), .channel(.unix)]
+    static let overTCP = [Carrier.descriptor(.tcp), .channel(.tcp)]
+}
+
 /// What every owner of a writer does.
-private final class WriterOwner: ChannelInboundHandler {
+private final class WriterOwner: ChannelInboundHandler, ByteReceiver {
     typealias InboundIn = ByteBuffer
-    private let writer: SocketWriter
+    private let writer: () -> SocketWriter
 
-    init(_ writer: SocketWriter) { self.writer = writer }
+    init(_ writer: @escaping () -> SocketWriter) { self.writer = writer }
 
-    func channelInactive(context: ChannelHandlerContext) { writer.channelClosed() }
+    func channelInactive(context: ChannelHandlerContext) { writer().channelClosed() }
+
+    func received(_ bytes: UnsafeRawBufferPointer) {}
+
+    func disconnected() { writer().channelClosed() }
 }
 
 /// One writer on a loop of its own, and the peer's descriptor in the test's hands.
 private final class WriterRun: Sendable {
-    private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    private let loop: any EventLoop
     private let peer: CInt
-    private let channel: any Channel
     private let writer: NIOLoopBound<SocketWriter>
+    /// Ends the connection and the loop.
+    private let end: @Sendable () async throws -> Void
 
-    init(overTCP: Bool) async throws {
-        if overTCP {
-            (channel, peer) = try await Self.tcpConnection(group)
-        } else {
-            let (ours, theirs) = try Self.unixPair()
-            peer = theirs
-            channel = try await ClientBootstrap(group: group).withConnectedSocket(ours).get()
+    init(_ carrier: Carrier) async throws {
+        switch carrier {
+        case .descriptor(let kind):
+            let (ours, theirs) = try Self.pair(kind)
+            let loop = try EpollLoop(name: "fanfare-test")
+            let connection = try await loop.submit {
+                let connection = DescriptorConnection(ours, on: loop, receiver: nil)
+                connection.receiver = WriterOwner { [unowned connection] in connection.writer }
+                return NIOLoopBound(connection, eventLoop: loop)
+            }.get()
+            writer = try await loop.submit { NIOLoopBound(connection.value.writer, eventLoop: loop) }.get()
+            (self.loop, peer) = (loop, theirs)
+            end = {
+                try await loop.submit { connection.value.end() }.get()
+                try await loop.shutdownGracefully()
+            }
+        case .channel(let kind):
+            let (ours, theirs) = try Self.pair(kind)
+            let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+            let channel = try await ClientBootstrap(group: group).withConnectedSocket(ours).get()
+            writer = try await channel.eventLoop.submit {
+                let writer = SocketWriter(channel: channel)
+                try channel.pipeline.syncOperations.addHandler(WriterOwner { writer })
+                return NIOLoopBound(writer, eventLoop: channel.eventLoop)
+            }.get()
+            (self.loop, peer) = (channel.eventLoop, theirs)
+            end = {
+                try? await channel.close()
+                try await group.shutdownGracefully()
+            }
         }
-        writer = try await channel.eventLoop.submit { [channel] in
-            let writer = SocketWriter(channel: channel)
-            try channel.pipeline.syncOperations.addHandler(WriterOwner(writer))
-            return NIOLoopBound(writer, eventLoop: channel.eventLoop)
-        }.get()
     }
 
     func onLoop<Value: Sendable>(_ body: @escaping @Sendable (SocketWriter) throws -> Value) async throws -> Value {
-        try await channel.eventLoop.submit { [writer] in try body(writer.value) }.get()
+        try await loop.submit { [writer] in try body(writer.value) }.get()
     }
 
     /// Writes the chunks in one loop turn and returns the bytes left pending.
@@ -366,7 +411,7 @@ private final class WriterRun: Sendable {
     }
 
     func drained() async throws {
-        let promise = channel.eventLoop.makePromise(of: Void.self)
+        let promise = loop.makePromise(of: Void.self)
         try await onLoop { writer in
             guard writer.pendingBytes > 0 else { return promise.succeed() }
             writer.onDrained = { promise.succeed() }
@@ -380,35 +425,35 @@ private final class WriterRun: Sendable {
     func closePeer() { shutdown(peer, CInt(SHUT_RDWR)) }
 
     func finish() async throws {
-        try? await channel.close()
+        try await end()
         close(peer)
-        try await group.shutdownGracefully()
     }
 
-    private static func unixPair() throws -> (CInt, CInt) {
+    /// A connection: our end does not block, the peer's does.
+    private static func pair(_ kind: Carrier.Kind) throws -> (CInt, CInt) {
         var pair: [CInt] = [-1, -1]
-        try #require(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0, &pair) == 0)
+        switch kind {
+        case .unix: try #require(socketpair(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0, &pair) == 0)
+        case .tcp: pair = try tcpConnection()
+        }
+        try #require(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0)
         return (pair[0], pair[1])
     }
 
-    /// A TCP connection over loopback: our side accepted by NIO, the peer's a plain descriptor.
-    private static func tcpConnection(_ group: MultiThreadedEventLoopGroup) async throws -> (any Channel, CInt) {
-        let accepted = group.next().makePromise(of: (any Channel).self)
-        let listener = try await ServerBootstrap(group: group)
-            .childChannelOption(.socketOption(.so_sndbuf), value: 65_536)
-            .childChannelInitializer { child in
-                // After the registration that follows this initializer.
-                child.eventLoop.execute { accepted.succeed(child) }
-                return child.eventLoop.makeSucceededVoidFuture()
-            }.bind(host: "127.0.0.1", port: 0).get()
+    /// A connection over loopback, its buffers small, so that the kernel cannot swallow what the test wants to see
+    /// pending.
+    private static func tcpConnection() throws -> [CInt] {
+        let wanted = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
+        let listener = try DescriptorListener.listen(on: wanted, backlog: 1)
+        defer { close(listener) }
+        let address = try SocketAddress(ipAddress: "127.0.0.1", port: #require(DescriptorListener.port(of: listener)))
         let peer = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
-        // Small, so that the kernel cannot swallow what the test wants to see pending.
         var bytes: CInt = 65_536
         setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<CInt>.size))
-        let address = try #require(listener.localAddress)
         try #require(address.withSockAddr { connect(peer, $0, socklen_t($1)) } == 0)
-        let channel = try await accepted.futureResult.get()
-        try await listener.close()
-        return (channel, peer)
+        let ours = accept(listener, nil, nil)
+        try #require(ours >= 0)
+        setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &bytes, socklen_t(MemoryLayout<CInt>.size))
+        return [ours, peer]
     }
 }
