@@ -20,6 +20,12 @@ final class Recorder: FrameReceiver {
     private(set) var connection: FrameConnection?
     /// Runs inside the call that brings a frame.
     var onFrame: ((FrameConnection, [UInt8]) -> Void)?
+    /// Succeeds with the last call.
+    let closed: EventLoopPromise<Void>
+
+    init(on loop: any EventLoop) {
+        closed = loop.makePromise()
+    }
 
     func connectionOpened(_ connection: FrameConnection) {
         self.connection = connection
@@ -47,31 +53,51 @@ final class Recorder: FrameReceiver {
     func connectionClosed(_ connection: FrameConnection) {
         events.append(.closed)
         self.connection = nil
+        closed.succeed()
     }
+}
+
+/// What carries a connection's bytes.
+enum Carrier: Sendable, CaseIterable {
+    /// A descriptor on an ``EpollLoop``.
+    case descriptor
+    /// A NIO channel.
+    case channel
 }
 
 /// A ``FrameConnection`` on an event loop over one end of a socket pair.
 struct ConnectionUnderTest: Sendable {
     private let loop: any EventLoop
     private let recorder: NIOLoopBound<Recorder>
-    private let channel: any Channel
+    /// Keeps the loop running.
+    private let run: LoopRun?
 
     /// - Parameter packets: Whether the pair keeps the borders between writes, so that one read is one write.
     /// - Returns: The connection and the other end.
-    static func make(packets: Bool = false, frameBytes: Int = 65_536) async throws -> (ConnectionUnderTest, RawSocket) {
-        var ends: [CInt] = [0, 0]
-        let type = packets ? SOCK_SEQPACKET : SOCK_STREAM
-        try #require(socketpair(AF_UNIX, Int32(type.rawValue), 0, &ends) == 0)
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let recorder = try await loop.submit { NIOLoopBound(Recorder(), eventLoop: loop) }.get()
-        let channel = try await ClientBootstrap(group: loop).channelInitializer { channel in
-            channel.eventLoop.makeCompletedFuture {
-                let turn = WriteTurn(loop: channel.eventLoop)
-                let connection = FrameConnection(receiver: recorder.value, turn: turn, frameBytes: frameBytes)
-                try channel.pipeline.syncOperations.addHandler(connection)
+    static func make(
+        _ carrier: Carrier,
+        packets: Bool = false,
+        frameBytes: Int = 65_536
+    ) async throws -> (ConnectionUnderTest, RawSocket) {
+        let (ours, peer) = try RawSocket.pair(packets: packets)
+        let run = carrier == .descriptor ? try LoopRun() : nil
+        let loop: any EventLoop = run?.loop ?? MultiThreadedEventLoopGroup.singleton.next()
+        let recorder = try await loop.submit { NIOLoopBound(Recorder(on: loop), eventLoop: loop) }.get()
+        let make = { @Sendable in
+            FrameConnection(receiver: recorder.value, turn: WriteTurn(loop: loop), frameBytes: frameBytes)
+        }
+        if let run {
+            try await run.onLoop { loop in
+                let connection = make()
+                let carrier = DescriptorConnection(ours, on: loop, receiver: connection)
+                connection.open(carrier.writer, remote: "")
             }
-        }.withConnectedSocket(ends[0]).get()
-        return (ConnectionUnderTest(loop: loop, recorder: recorder, channel: channel), RawSocket(descriptor: ends[1]))
+        } else {
+            _ = try await ClientBootstrap(group: loop).channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(make()) }
+            }.withConnectedSocket(ours).get()
+        }
+        return (ConnectionUnderTest(loop: loop, recorder: recorder, run: run), peer)
     }
 
     /// Runs `body` on the loop, with the connection while it is there.
@@ -93,10 +119,11 @@ struct ConnectionUnderTest: Sendable {
     }
 
     func closed() async throws {
-        try await channel.closeFuture.get()
+        try await onLoop { $0.closed.futureResult }.get()
     }
 
-    func close() async {
-        try? await channel.close()
+    func close() async throws {
+        try await write { $0.close() }
+        try await closed()
     }
 }

@@ -17,10 +17,11 @@ struct FrameConnectionTests {
 
     @Test(
         "frames arrive whole and in order however the stream is cut",
-        arguments: [1, 2, 3, 4, 5, 7, 64, 1_000, 40_000]
+        arguments: [1, 2, 3, 4, 5, 7, 64, 1_000, 40_000],
+        Carrier.allCases
     )
-    func cutAnywhere(cut: Int) async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    func cutAnywhere(cut: Int, carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         let payloads = [1, 2, 3, 4, 5, 100, 1, 4_095, 4_096, 4_097, 1].map { count in
             (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ count) }
         }
@@ -40,9 +41,9 @@ struct FrameConnectionTests {
         #expect(events.count { $0 == .closed } == 1)
     }
 
-    @Test("what one read brings is passed on as one burst")
-    func bursts() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make(packets: true)
+    @Test("what one read brings is passed on as one burst", arguments: Carrier.allCases)
+    func bursts(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier, packets: true)
         let payloads: [[UInt8]] = (1...10).map { [0x91, $0] }
         try await peer.write(payloads.flatMap(frame))
         try await poll("a burst") { try await connection.events().contains(.burst) }
@@ -54,12 +55,12 @@ struct FrameConnectionTests {
         try await peer.write(half.dropFirst(3))
         try await poll("a third burst") { try await connection.events().count { $0 == .burst } == 3 }
         #expect(try await connection.events().suffix(3) == [.burst, .frame([0x91, 11]), .burst])
-        await connection.close()
+        try await connection.close()
     }
 
-    @Test("everything written in one turn leaves in one write, byte for byte")
-    func gathered() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make(packets: true)
+    @Test("everything written in one turn leaves in one write, byte for byte", arguments: Carrier.allCases)
+    func gathered(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier, packets: true)
         let replies: [Reply] = [
             .ack(1), .pong(2), .error(3, Failure(.badName, "no")),
             .deliver(channel: "n!1", body: [1, 2], remaining: Milliseconds(9)),
@@ -79,23 +80,23 @@ struct FrameConnectionTests {
         request.append(Request.ping(1))
         #expect(try await peer.read() == request.withUnsafeBytes { Array($0) })
         #expect(try await connection.onLoop { $0.connection?.traffic.framesOut } == 6)
-        await connection.close()
+        try await connection.close()
     }
 
-    @Test("answers to all frames of one read leave in one write")
-    func answersGathered() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make(packets: true)
+    @Test("answers to all frames of one read leave in one write", arguments: Carrier.allCases)
+    func answersGathered(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier, packets: true)
         try await connection.onLoop {
             $0.onFrame = { connection, payload in connection.write(Reply.ack(UInt64(payload[1]))) }
         }
         try await peer.write((1...20).flatMap { frame([0x91, $0]) })
         #expect(try await peer.read() == encoded((1...20).map { .ack($0) }))
-        await connection.close()
+        try await connection.close()
     }
 
-    @Test("closing when written delivers everything to a peer that reads late")
-    func closeWhenWritten() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("closing when written delivers everything to a peer that reads late", arguments: Carrier.allCases)
+    func closeWhenWritten(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         let body = Body((0..<100_000).map { UInt8(truncatingIfNeeded: $0) })
         try await connection.write { connection in
             for _ in 0..<80 { connection.write(Reply.deliver(channel: "n!1", body: body, remaining: Milliseconds(1))) }
@@ -109,17 +110,17 @@ struct FrameConnectionTests {
         #expect(try await connection.events() == [.opened, .closed])
     }
 
-    @Test("text before any frame is delivered, then the connection closes")
-    func closeWithText() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("text before any frame is delivered, then the connection closes", arguments: Carrier.allCases)
+    func closeWithText(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         try await connection.write { $0.closeWhenWritten(text: "wrong port\n") }
         #expect(String(decoding: try await peer.readToEnd(), as: UTF8.self) == "wrong port\n")
         try await connection.closed()
     }
 
-    @Test("bytes that wait leave in order, also when more is written in between")
-    func pendingInOrder() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("bytes that wait leave in order, also when more is written in between", arguments: Carrier.allCases)
+    func pendingInOrder(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         var expected: [UInt8] = []
         for number in 0..<40 {
             let body = Body(repeating: UInt8(number), count: 60_000)
@@ -137,12 +138,12 @@ struct FrameConnectionTests {
             try await connection.onLoop { $0.connection?.traffic.bytesOut }
                 == UInt64(expected.count + encoded([.ack(7)]).count)
         )
-        await connection.close()
+        try await connection.close()
     }
 
-    @Test("HTTP is recognised by its first bytes, however they are cut", arguments: [1, 2, 3, 4, 18])
-    func http(cut: Int) async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("HTTP is recognised by its first bytes, however they are cut", arguments: [1, 2, 3, 4, 18], Carrier.allCases)
+    func http(cut: Int, carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         let request = Array("GET / HTTP/1.1\r\n\r\n".utf8)
         for start in stride(from: 0, to: request.count, by: cut) {
             guard try await peer.write(request[start..<min(start + cut, request.count)]) else { break }
@@ -152,9 +153,9 @@ struct FrameConnectionTests {
         #expect(try await connection.events().filter { $0 != .burst } == [.opened, .failed(.http), .closed])
     }
 
-    @Test("HTTP after a frame is a stream that cannot be read")
-    func httpLater() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("HTTP after a frame is a stream that cannot be read", arguments: Carrier.allCases)
+    func httpLater(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         try await peer.write(frame([0x91, 2]) + Array("GET / HTTP/1.1\r\n\r\n".utf8))
         try await connection.closed()
         let events = try await connection.events()
@@ -166,9 +167,9 @@ struct FrameConnectionTests {
         #expect(failure.code == .frameTooLarge)
     }
 
-    @Test("after a failure nothing more is passed on, and it is told once")
-    func nothingAfterFailure() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make(frameBytes: 8)
+    @Test("after a failure nothing more is passed on, and it is told once", arguments: Carrier.allCases)
+    func nothingAfterFailure(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier, frameBytes: 8)
         try await peer.write(frame([1]) + [0, 0, 0, 9] + frame([2]) + frame([3]))
         try await connection.closed()
         #expect(try await connection.frames() == [[1]])
@@ -176,20 +177,20 @@ struct FrameConnectionTests {
         #expect(try await peer.readToEnd().isEmpty)
     }
 
-    @Test("a raised limit counts from the next frame of the same read")
-    func raise() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make(packets: true, frameBytes: 8)
+    @Test("a raised limit counts from the next frame of the same read", arguments: Carrier.allCases)
+    func raise(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier, packets: true, frameBytes: 8)
         try await connection.onLoop { $0.onFrame = { connection, _ in connection.raise(frameBytes: 1_000) } }
         let large = [UInt8](repeating: 5, count: 1_000)
         try await peer.write(frame([1]) + frame(large))
         try await poll("both frames") { try await connection.frames().count == 2 }
         #expect(try await connection.frames() == [[1], large])
-        await connection.close()
+        try await connection.close()
     }
 
-    @Test("closing inside a frame's call leaves the rest of the read unread")
-    func closeInsideFrame() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make(packets: true)
+    @Test("closing inside a frame's call leaves the rest of the read unread", arguments: Carrier.allCases)
+    func closeInsideFrame(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier, packets: true)
         try await connection.onLoop {
             $0.onFrame = { connection, _ in
                 connection.write(Reply.ack(1))
@@ -202,9 +203,9 @@ struct FrameConnectionTests {
         #expect(try await connection.frames() == [[1]])
     }
 
-    @Test("traffic is counted in frames and bytes, and hearing is reading")
-    func traffic() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("traffic is counted in frames and bytes, and hearing is reading", arguments: Carrier.allCases)
+    func traffic(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         let opened = try await connection.onLoop { $0.connection?.lastHeard }
         let bytes = frame([1, 2, 3]) + frame([4])
         try await peer.write(bytes)
@@ -215,12 +216,12 @@ struct FrameConnectionTests {
         #expect(traffic.framesOut == 0)
         let heard = try await connection.onLoop { $0.connection?.lastHeard }
         #expect(try #require(heard) >= #require(opened))
-        await connection.close()
+        try await connection.close()
     }
 
-    @Test("writing to a peer that is gone closes, and what is written then is dropped")
-    func peerGone() async throws {
-        let (connection, peer) = try await ConnectionUnderTest.make()
+    @Test("writing to a peer that is gone closes, and what is written then is dropped", arguments: Carrier.allCases)
+    func peerGone(carrier: Carrier) async throws {
+        let (connection, peer) = try await ConnectionUnderTest.make(carrier)
         peer.close()
         try await connection.write { connection in
             for id in 1..<100 { connection.write(Reply.ack(UInt64(id))) }

@@ -2,20 +2,26 @@ import FanfareModel
 import FanfareTransport
 import Glibc
 import NIOCore
-import NIOPosix
 import Testing
 
 struct ListenerTests {
     private let folder: TemporaryFolder
     private let path: String
+    private let run: LoopRun
 
     init() throws {
+        run = try LoopRun()
         folder = try TemporaryFolder()
         path = folder.path + "/broker.sock"
     }
 
     private func bind(_ endpoint: Endpoint) async throws -> Listener {
-        try await Listener.bind(endpoint, on: MultiThreadedEventLoopGroup.singleton.next()) { _ in }
+        try await run.onLoop { loop in
+            let turn = WriteTurn(loop: loop)
+            return try Listener.bind(endpoint, on: loop) {
+                FrameConnection(receiver: Recorder(on: loop), turn: turn, frameBytes: 1_000)
+            }
+        }
     }
 
     private func bindUnix() async throws -> Listener {
@@ -51,7 +57,7 @@ struct ListenerTests {
         let listener = try await bindUnix()
         #expect(try !RawSocket.isRefused(path))
         #expect(inode() != nil)
-        await listener.close()
+        try await run.onLoop { _ in listener.close() }
         _ = stale
     }
 
@@ -96,7 +102,7 @@ struct ListenerTests {
     func removesOwn() async throws {
         let listener = try await bindUnix()
         #expect(inode() != nil)
-        await listener.close()
+        try await run.onLoop { _ in listener.close() }
         #expect(inode() == nil)
     }
 
@@ -107,7 +113,7 @@ struct ListenerTests {
         let other = try plainSocket(isListening: true)
         defer { Glibc.close(other) }
         let before = inode()
-        await listener.close()
+        try await run.onLoop { _ in listener.close() }
         #expect(inode() == before)
         #expect(try !RawSocket.isRefused(path))
     }
@@ -121,7 +127,7 @@ struct ListenerTests {
         }
         #expect(listeners.count == 1)
         #expect(try !RawSocket.isRefused(path))
-        for listener in listeners { await listener.close() }
+        for listener in listeners { try await run.onLoop { _ in listener.close() } }
         #expect(inode() == nil)
     }
 
@@ -141,7 +147,7 @@ struct ListenerTests {
             try #require(lstat(folder.path + "/broker.sock", &facts) == 0)
             #expect(facts.st_mode & 0o777 == 0o660)
         }
-        for listener in listeners { await listener.close() }
+        for listener in listeners { try await run.onLoop { _ in listener.close() } }
         let after = umask(before)
         #expect(after == before)
     }
@@ -159,6 +165,6 @@ struct ListenerTests {
             #expect(failure?.exit == .configuration)
             #expect(failure?.text.contains(endpoint.description) == true)
         }
-        await listener.close()
+        try await run.onLoop { _ in listener.close() }
     }
 }

@@ -33,6 +33,16 @@ final class RawSocket {
         self.descriptor = descriptor
     }
 
+    /// A connected pair: a descriptor of ours that does not block, and the peer's end.
+    ///
+    /// - Parameter packets: Whether one read is one write.
+    static func pair(packets: Bool = false) throws -> (CInt, RawSocket) {
+        var ends: [CInt] = [0, 0]
+        let kind = (packets ? SOCK_SEQPACKET : SOCK_STREAM).rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue
+        try #require(socketpair(AF_UNIX, CInt(kind), 0, &ends) == 0)
+        return (ends[0], RawSocket(descriptor: ends[1]))
+    }
+
     /// - Throws: When nobody listens on `path`.
     init(path: String) throws {
         descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)

@@ -45,7 +45,7 @@ package enum Dialer {
     }
 
     /// Tries one address after the other; fails with what the last one said.
-    private static func connect(to addresses: ArraySlice<SocketAddress>, on loop: EpollLoop) -> EventLoopFuture<CInt> {
+    static func connect(to addresses: ArraySlice<SocketAddress>, on loop: EpollLoop) -> EventLoopFuture<CInt> {
         guard let first = addresses.first else { return loop.makeFailedFuture(ChannelError.unknownLocalAddress) }
         let attempt = ConnectAttempt.begin(first, on: loop, within: attemptWithin)
         guard addresses.count > 1 else { return attempt }

@@ -6,6 +6,7 @@ final class ConnectAttempt: DescriptorHandler {
     private let descriptor: CInt
     private let loop: EpollLoop
     private let promise: EventLoopPromise<CInt>
+    private var timeout: Scheduled<Void>?
     private var isOver = false
 
     private init(_ descriptor: CInt, _ loop: EpollLoop) {
@@ -31,7 +32,7 @@ final class ConnectAttempt: DescriptorHandler {
         }
         let attempt = ConnectAttempt(descriptor, loop)
         loop.watch(descriptor, for: .writable, attempt)
-        loop.assumeIsolated().scheduleTask(in: within) { attempt.finish(ETIMEDOUT) }
+        attempt.timeout = loop.assumeIsolated().scheduleTask(in: within) { attempt.finish(ETIMEDOUT) }
         return attempt.promise.futureResult
     }
 
@@ -42,9 +43,12 @@ final class ConnectAttempt: DescriptorHandler {
         finish(reason)
     }
 
+    func loopEnded() { finish(ECANCELED) }
+
     private func finish(_ reason: CInt) {
         guard !isOver else { return }
         isOver = true
+        timeout?.cancel()
         loop.unwatch(descriptor)
         guard reason != 0 else { return promise.succeed(descriptor) }
         close(descriptor)

@@ -49,7 +49,11 @@ package final class DescriptorConnection: DescriptorHandler {
         if readiness.contains(.writable), awaitsRoom { writer.drain() }
         guard isOpen, !readiness.isDisjoint(with: [.readable, .inputEnded, .broken]) else { return }
         // Who does not read at the moment hears of a peer that has gone all the same, after what it sent last.
-        if isReading { readOnce() } else { while isOpen, !isReading, readOnce() {} }
+        if isReading {
+            readOnce()
+        } else if !readiness.isDisjoint(with: [.inputEnded, .broken]) {
+            while isOpen, !isReading, readOnce() {}
+        }
     }
 
     /// - Returns: Whether there may be more.
@@ -85,6 +89,8 @@ package final class DescriptorConnection: DescriptorHandler {
         guard isOpen else { return }
         shutdown(descriptor, CInt(SHUT_WR))
     }
+
+    package func loopEnded() { end() }
 
     /// Closes at once; the receiver is told before the kernel gives the descriptor's number to another connection.
     package func end() {

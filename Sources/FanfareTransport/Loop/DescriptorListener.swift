@@ -45,6 +45,8 @@ package final class DescriptorListener: DescriptorHandler {
         Glibc.close(descriptor)
     }
 
+    package func loopEnded() { close() }
+
     private func stop() {
         guard isAccepting else { return }
         isAccepting = false

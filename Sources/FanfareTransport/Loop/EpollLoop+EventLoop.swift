@@ -20,12 +20,18 @@ extension EpollLoop {
             cancelled: { promise.fail(EventLoopError.cancelled) }
         )
         onLoop { $0.timers.add(timer, at: deadline) }
-        return Scheduled(promise: promise, cancellationTask: { self.onLoop { $0.timers.cancel(timer) } })
+        return Scheduled(promise: promise, cancellationTask: { self.onLoop { $0.cancel(timer) } })
     }
 
     @discardableResult
     package func scheduleTask<T>(in delay: TimeAmount, _ task: @escaping @Sendable () throws -> T) -> Scheduled<T> {
         scheduleTask(deadline: .now() + delay, task)
+    }
+
+    private func cancel(_ timer: LoopTimers.Timer) {
+        let task = timers.cancel(timer)
+        // Only here, where `timers` is not being changed: what it held may cancel another timer when it goes.
+        withExtendedLifetime(task) {}
     }
 
     /// At once on the loop, as its next task elsewhere.

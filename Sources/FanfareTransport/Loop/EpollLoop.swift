@@ -7,6 +7,12 @@ import Synchronization
 package protocol DescriptorHandler: AnyObject {
     /// What was watched for has come about, or the connection is over.
     func ready(_ readiness: Readiness)
+    /// The loop ends with this descriptor still watched: it is to be unwatched and closed.
+    func loopEnded()
+}
+
+extension DescriptorHandler {
+    package func loopEnded() {}
 }
 
 /// What a descriptor is watched for, and what became of it.
@@ -52,6 +58,8 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
     private static let eventsPerTurn = 512
     /// Tasks run before descriptors are looked at again.
     private static let tasksPerTurn = 4_096
+    /// At the end: what ends may begin something else, a retry for one, that has to end as well.
+    private static let endRounds = 4
     /// The most one read takes: whoever sends more waits for the others' turn.
     package static let readBytes = 65_536
 
@@ -64,7 +72,7 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
     private var running: ContiguousArray<() -> Void> = []
     var timers = LoopTimers()
     private var isStopping = false
-    private var onStopped: (@Sendable () -> Void)?
+    private var onStopped: [@Sendable () -> Void] = []
     /// Where reads go: one for all descriptors, as none keeps what it read.
     let readBuffer = UnsafeMutableRawBufferPointer.allocate(byteCount: EpollLoop.readBytes, alignment: 16)
 
@@ -80,8 +88,10 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         try startThread(name)
     }
 
+    /// Only now: another thread may be about to write to `wakeUp` when the loop has ended already.
     deinit {
         readBuffer.deallocate()
+        for descriptor in [epoll, wakeUp] where descriptor >= 0 { Glibc.close(descriptor) }
     }
 
     /// Whether the caller runs on this loop.
@@ -126,16 +136,26 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
 
     /// Runs `task` on the loop, from any thread; in order among those of one caller. Dropped once the loop has ended.
     package func execute(_ task: @escaping @Sendable () -> Void) {
-        if inEventLoop { return tasks.append(task) }
-        let wakes = incoming.withLock { incoming in
-            guard !incoming.isOver else { return false }
+        _ = accept(task)
+    }
+
+    /// - Returns: Whether the task will run: the loop has not ended.
+    private func accept(_ task: @escaping @Sendable () -> Void) -> Bool {
+        if inEventLoop {
+            tasks.append(task)
+            return true
+        }
+        let (isAccepted, wakes) = incoming.withLock { incoming in
+            guard !incoming.isOver else { return (false, false) }
             incoming.tasks.append(task)
             defer { incoming.isWoken = true }
-            return !incoming.isWoken
+            return (true, !incoming.isWoken)
         }
-        guard wakes else { return }
-        var one: UInt64 = 1
-        write(wakeUp, &one, MemoryLayout<UInt64>.size)
+        if wakes {
+            var one: UInt64 = 1
+            write(wakeUp, &one, MemoryLayout<UInt64>.size)
+        }
+        return isAccepted
     }
 
     private func takeIncoming() {
@@ -214,14 +234,15 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
 
     // MARK: The end
 
-    /// Ends the loop: what has been handed to it runs, timers do not; descriptors still watched are let go, not closed.
+    /// Ends the loop: what has been handed to it runs, timers fail, and connections still open are closed.
     ///
-    /// - Parameter onStopped: Called on the loop's thread when it does nothing any more.
+    /// - Parameter onStopped: Called when the loop does nothing any more: on its thread, or at once if it has ended.
     func stop(_ onStopped: @escaping @Sendable () -> Void) {
-        execute { [self] in
+        let isAccepted = accept { [self] in
             isStopping = true
-            self.onStopped = onStopped
+            self.onStopped.append(onStopped)
         }
+        if !isAccepted { onStopped() }
     }
 
     private func end() {
@@ -231,12 +252,18 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
             return incoming.tasks
         }
         tasks.append(contentsOf: last)
-        timers.cancelAll()
         while !tasks.isEmpty { runTasks() }
+        for _ in 0..<Self.endRounds {
+            for watch in watches { watch.handler?.loopEnded() }
+            for timer in timers.removeAll() { timer.cancelled() }
+            while !tasks.isEmpty { runTasks() }
+        }
+        let left = watches
         watches = []
-        Glibc.close(epoll)
-        Glibc.close(wakeUp)
-        onStopped?()
-        onStopped = nil
+        // A later thread may get the same number.
+        thread.store(0, ordering: .relaxed)
+        withExtendedLifetime(left) {}
+        for callback in onStopped { callback() }
+        onStopped = []
     }
 }

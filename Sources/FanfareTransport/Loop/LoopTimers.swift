@@ -8,7 +8,8 @@ struct LoopTimers {
     /// `@unchecked Sendable`: handed between threads only by tasks of the loop, and used on it alone.
     final class Timer: @unchecked Sendable {
         fileprivate var task: (() -> Void)?
-        fileprivate let cancelled: () -> Void
+        /// Tells that the timer's time will not come.
+        let cancelled: () -> Void
 
         init(_ task: @escaping () -> Void, cancelled: @escaping () -> Void) {
             self.task = task
@@ -44,14 +45,18 @@ struct LoopTimers {
         heap.insert(Entry(deadline: deadline, number: lastNumber, timer: timer))
     }
 
-    /// Drops what a timer would have done; it is not told.
-    mutating func cancel(_ timer: Timer) {
-        guard timer.task != nil else { return }
+    /// Takes away what a timer would have done; it is not told.
+    ///
+    /// - Returns: What it would have done, for the caller to let go of.
+    mutating func cancel(_ timer: Timer) -> (() -> Void)? {
+        guard let task = timer.task else { return nil }
         timer.task = nil
         cancelledCount += 1
-        guard cancelledCount > max(Self.sweptAbove, heap.count / 2) else { return }
-        heap = Heap(heap.unordered.filter { $0.timer.task != nil })
-        cancelledCount = 0
+        if cancelledCount > max(Self.sweptAbove, heap.count / 2) {
+            heap = Heap(heap.unordered.filter { $0.timer.task != nil })
+            cancelledCount = 0
+        }
+        return task
     }
 
     /// Takes out the next timer whose time has come.
@@ -68,13 +73,12 @@ struct LoopTimers {
         return nil
     }
 
-    /// Tells every timer that its time will not come.
-    mutating func cancelAll() {
-        let entries = heap.unordered.filter { $0.timer.task != nil }
+    /// Takes out every timer, for the caller to tell that its time will not come: who hears of that may set or cancel
+    /// others.
+    mutating func removeAll() -> [Timer] {
+        let timers = heap.unordered.map(\.timer).filter { $0.task != nil }
         heap = Heap()
-        for entry in entries {
-            entry.timer.task = nil
-            entry.timer.cancelled()
-        }
+        cancelledCount = 0
+        return timers
     }
 }

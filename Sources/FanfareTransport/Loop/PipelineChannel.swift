@@ -13,6 +13,7 @@ package final class PipelineChannel: Channel, ChannelCore, @unchecked Sendable {
     /// `nil` once it is closed or released.
     private var connection: DescriptorConnection?
     private var isAutoReading = true
+    private var isOutputClosed = false
     /// Written and not flushed.
     private var unflushed = ByteBuffer()
     private var unflushedPromises: [EventLoopPromise<Void>] = []
@@ -146,8 +147,9 @@ package final class PipelineChannel: Channel, ChannelCore, @unchecked Sendable {
         switch outcome {
         case .written: for promise in promises { promise.succeed() }
         case .failed:
-            for promise in promises { promise.fail(ChannelError.eof) }
-            close0(error: ChannelError.eof, mode: .all, promise: nil)
+            for promise in promises { promise.fail(isOutputClosed ? ChannelError.outputClosed : ChannelError.eof) }
+            // What comes behind the end of our half is no reason not to read the peer's.
+            if !isOutputClosed { close0(error: ChannelError.eof, mode: .all, promise: nil) }
         default: waitingPromises += promises
         }
     }
@@ -172,6 +174,7 @@ package final class PipelineChannel: Channel, ChannelCore, @unchecked Sendable {
             connection.end()
             promise?.succeed()
         case .output:
+            isOutputClosed = true
             connection.writer.closeOutputWhenDrained()
             promise?.succeed()
         case .input:

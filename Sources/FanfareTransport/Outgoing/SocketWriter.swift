@@ -56,7 +56,8 @@ package final class SocketWriter {
     private let descriptor: CInt
     /// What carries it: one of the two.
     private let channel: (any Channel)?
-    private unowned let connection: DescriptorConnection?
+    /// Holds this writer as well, until one of them closes.
+    private var connection: DescriptorConnection?
     private var backlog: Backlog?
     /// Called when the last pending byte has gone to the kernel, never from inside ``write(_:)``.
     package var onDrained: (() -> Void)?
@@ -198,8 +199,12 @@ package final class SocketWriter {
 
     /// Closes the connection without waiting for pending bytes, after the caller has returned.
     package func close() {
+        onNextTurn {
+            $0.close(promise: nil)
+        } orOn: {
+            $0.end()
+        }
         channelClosed()
-        onNextTurn { $0.close(promise: nil) } orOn: { $0.end() }
     }
 
     /// Goes on reading the peer, or lets the kernel hold it back.
@@ -212,13 +217,18 @@ package final class SocketWriter {
     }
 
     private func closeOutput() {
-        onNextTurn { $0.close(mode: .output, promise: nil) } orOn: { $0.closeOutput() }
+        onNextTurn {
+            $0.close(mode: .output, promise: nil)
+        } orOn: {
+            $0.closeOutput()
+        }
     }
 
     /// Must be called when the connection is gone: the kernel gives the descriptor's number to the next one.
     package func channelClosed() {
         isOpen = false
         directDescriptor = -1
+        connection = nil
         backlog = nil
         onDrained = nil
     }
@@ -278,7 +288,9 @@ package final class SocketWriter {
         backlog = nil
         switch endWhenDrained {
         case .all: close()
-        case .output: closeOutput()
+        case .output:
+            closeOutput()
+            onDrained?()
         default:
             directDescriptor = descriptor
             onDrained?()

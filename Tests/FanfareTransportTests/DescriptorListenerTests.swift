@@ -1,0 +1,115 @@
+import FanfareTransport
+import Glibc
+import NIOCore
+import Testing
+
+@Suite(.timeLimit(.minutes(1))) struct DescriptorListenerTests {
+    private let run: LoopRun
+
+    init() throws {
+        run = try LoopRun()
+    }
+
+    /// A listener whose connections `accepted` gets, and its address.
+    private static func listen(
+        on run: LoopRun,
+        accepted: @escaping @Sendable (CInt, SocketAddress?) -> Void
+    ) async throws -> (NIOLoopBound<DescriptorListener>, SocketAddress) {
+        let wanted = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
+        let descriptor = try DescriptorListener.listen(on: wanted, backlog: 1_024)
+        let port = try #require(DescriptorListener.port(of: descriptor))
+        let listener = try await run.onLoop { loop in
+            NIOLoopBound(DescriptorListener(descriptor, on: loop, accepted: accepted), eventLoop: loop)
+        }
+        return (listener, try SocketAddress(ipAddress: "127.0.0.1", port: port))
+    }
+
+    private static func connect(to address: SocketAddress) -> RawSocket? {
+        let peer = RawSocket(descriptor: socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0))
+        let result = address.withSockAddr { Glibc.connect(peer.descriptor, $0, socklen_t($1)) }
+        return result == 0 ? peer : nil
+    }
+
+    /// The port of our end of a client's connection.
+    private static func port(of peer: RawSocket) -> Int? { DescriptorListener.port(of: peer.descriptor) }
+
+    @Test func `a burst larger than one turn takes is accepted whole, each once`() async throws {
+        let accepted = NIOLoopBoundBox.makeBoxSendingValue([Int](), eventLoop: run.loop)
+        let (listener, address) = try await Self.listen(on: run) { descriptor, peer in
+            #expect(fcntl(descriptor, F_GETFL) & O_NONBLOCK != 0)
+            #expect(fcntl(descriptor, F_GETFD) & FD_CLOEXEC != 0)
+            accepted.value.append(peer?.port ?? -1)
+            close(descriptor)
+        }
+        let peers = try (0..<300).map { _ in try #require(Self.connect(to: address)) }
+        #expect(try await run.onLoop { _ in accepted.value.isEmpty })
+        // Starting twice is starting.
+        try await run.onLoop { _ in
+            listener.value.start()
+            listener.value.start()
+        }
+        try await poll("all of them") { try await run.onLoop { _ in accepted.value.count >= 300 } }
+        #expect(try await run.onLoop { _ in accepted.value.sorted() } == peers.compactMap(Self.port).sorted())
+        try await run.onLoop { _ in
+            listener.value.close()
+            listener.value.close()
+        }
+        #expect(Self.connect(to: address) == nil)
+    }
+
+    @Test func `a listener closed from inside accepted accepts no more`() async throws {
+        let listener = NIOLoopBoundBox.makeEmptyBox(valueType: DescriptorListener.self, eventLoop: run.loop)
+        let count = NIOLoopBoundBox.makeBoxSendingValue(0, eventLoop: run.loop)
+        let (made, address) = try await Self.listen(on: run) { descriptor, _ in
+            count.value += 1
+            close(descriptor)
+            listener.value?.close()
+        }
+        let peers = (0..<10).map { _ in Self.connect(to: address) }
+        try await run.onLoop { _ in
+            listener.value = made.value
+            made.value.start()
+        }
+        try await poll("the first") { try await run.onLoop { _ in count.value > 0 } }
+        for _ in 0..<10 { try await run.onLoop { _ in } }
+        #expect(try await run.onLoop { _ in count.value } == 1)
+        #expect(Self.connect(to: address) == nil)
+        try await run.onLoop { _ in listener.value = nil }
+        withExtendedLifetime(peers) {}
+    }
+
+    @Test func `an address that is taken is an error and leaves no descriptor`() throws {
+        let wanted = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
+        let descriptor = try DescriptorListener.listen(on: wanted, backlog: 1)
+        defer { close(descriptor) }
+        let port = try #require(DescriptorListener.port(of: descriptor))
+        let taken = try SocketAddress(ipAddress: "127.0.0.1", port: port)
+        let failure = #expect(throws: IOError.self) { try DescriptorListener.listen(on: taken, backlog: 1) }
+        #expect(failure?.errnoCode == EADDRINUSE)
+    }
+
+    @Test func `without a descriptor left it pauses, and goes on when there is one again`() async {
+        await #expect(processExitsWith: .success) {
+            let run = try LoopRun()
+            let count = NIOLoopBoundBox.makeBoxSendingValue(0, eventLoop: run.loop)
+            let (listener, address) = try await Self.listen(on: run) { _, _ in count.value += 1 }
+            let peers = try (0..<20).map { _ in try #require(Self.connect(to: address)) }
+            var before = rlimit()
+            getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+            // All numbers below the limit are taken but five.
+            var low = before
+            low.rlim_cur = 200
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &low)
+            var taken: [CInt] = []
+            while case let descriptor = dup(0), descriptor >= 0 { taken.append(descriptor) }
+            for descriptor in taken.suffix(5) { close(descriptor) }
+            try await run.onLoop { _ in listener.value.start() }
+            try await poll("five") { try await run.onLoop { _ in count.value >= 5 } }
+            for _ in 0..<10 { try await run.onLoop { _ in } }
+            #expect(try await run.onLoop { _ in count.value } == 5)
+            setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &before)
+            try await poll("all of them") { try await run.onLoop { _ in count.value == 20 } }
+            withExtendedLifetime(peers) {}
+        }
+    }
+}
