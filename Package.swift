@@ -109,6 +109,16 @@ let package = Package(
             name: "fanfare-bench",
             dependencies: ["FanfareModel", "FanfareProtocol", "CLinux", "CLimit", .arguments, .crypto]
         ),
+        // Replaces malloc by one that counts. Only for the program below.
+        .target(name: "CAllocations"),
+        // Counts what fixed histories allocate and execute, in release builds; exits with 1 when it is too much.
+        .executableTarget(
+            name: "fanfare-budgets",
+            dependencies: [
+                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareBroker", "FanfareWorker", "CAllocations",
+                .arguments, .logging,
+            ]
+        ),
         // The examples of the documentation, runnable: fanfare-examples NAME.
         .executableTarget(
             name: "fanfare-examples",
