@@ -116,7 +116,7 @@ let package = Package(
             name: "fanfare-budgets",
             dependencies: [
                 "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareBroker", "FanfareWorker", "CAllocations",
-                .arguments, .logging,
+                .arguments, .logging, .nio, .nioPosix,
             ]
         ),
         // The examples of the documentation, runnable: fanfare-examples NAME.

@@ -2,10 +2,12 @@ import ArgumentParser
 import CAllocations
 import FanfareModel
 import Foundation
+import NIOCore
+import NIOPosix
 
 /// Runs fixed histories and tells what they cost. Counts, unlike times, are the same on a busy machine.
 @main
-struct BudgetsCommand: AsyncParsableCommand {
+struct BudgetsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "fanfare-budgets",
         abstract: "Counts the allocations and instructions of the hot paths and exits with 1 when there are too many.",
@@ -18,7 +20,7 @@ struct BudgetsCommand: AsyncParsableCommand {
     @Option(help: "What callgrind's --callgrind-out-file said for a run of this: its instructions are compared too.")
     var callgrind: String?
 
-    func run() async throws {
+    func run() throws {
         #if DEBUG
             throw ProgramFailure(.configuration, "a debug build allocates more; build with -c release")
         #else
@@ -26,14 +28,13 @@ struct BudgetsCommand: AsyncParsableCommand {
                 throw ProgramFailure(.configuration, "allocations are counted with the GNU C library only, unsanitized")
             }
             let dump = try callgrind.map { try CallgrindDump($0) }
-            let table = try BudgetTable(try await Self.measure(), dump)
+            let table = try BudgetTable(try Self.measure(), dump)
             print(table.text)
             if !table.isKept { throw ExitCode(1) }
         #endif
     }
 
-    private static func measure() async throws -> Measurements {
-        allowDescriptors()
+    private static func measure() throws -> Measurements {
         var template = Array("/tmp/fanfare-budgets-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw ProgramFailure(.configuration, "no folder can be made in /tmp: \(String(cString: strerror(errno)))")
@@ -43,16 +44,14 @@ struct BudgetsCommand: AsyncParsableCommand {
         var measurements = Measurements()
         try CoreHistories.run(into: &measurements)
         try ProtocolHistories.run(into: &measurements)
-        try await BrokerHistories.run(in: folder, into: &measurements)
-        try await WorkerHistories.run(in: folder, into: &measurements)
+        try BrokerHistories.run(in: folder, into: &measurements)
+        try WorkerHistories.run(in: folder, into: &measurements)
         return measurements
     }
+}
 
-    /// A thousand sockets have both their ends here.
-    private static func allowDescriptors() {
-        var limit = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-        limit.rlim_cur = min(limit.rlim_max, max(limit.rlim_cur, 4_096))
-        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
-    }
+/// Waits on this thread for what others do. An asynchronous `main` would give its thread to the dispatch library, which
+/// valgrind does not survive.
+func wait<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) throws -> Value {
+    try MultiThreadedEventLoopGroup.singleton.any().makeFutureWithTask(body).wait()
 }

@@ -39,7 +39,7 @@ struct Measurements {
     mutating func recordOthers(
         _ history: History,
         operations: Int = 1_000,
-        warmUp: Int = 300,
+        warmUp: Int = 100,
         units: Int = 1,
         _ operation: (Int) throws -> Void
     ) throws {

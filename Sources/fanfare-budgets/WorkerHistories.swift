@@ -16,26 +16,28 @@ struct WorkerHistories {
     }
 
     /// - Parameter folder: For its sockets.
-    static func run(in folder: String, into measurements: inout Measurements) async throws {
-        try await with("messages", in: folder) { try $0.messages(into: &measurements) }
-        try await with("pings", in: folder, pingAfter: Milliseconds(1_000)) { try $0.pings(into: &measurements) }
+    static func run(in folder: String, into measurements: inout Measurements) throws {
+        try with("messages", in: folder, pingAfter: Milliseconds(3_600_000)) { try $0.messages(into: &measurements) }
+        try with("pings", in: folder, pingAfter: Milliseconds(6_000)) { try $0.pings(into: &measurements) }
     }
 
     /// Runs `body` with a worker of its own.
     private static func with(
         _ name: String,
         in folder: String,
-        pingAfter: Milliseconds? = nil,
+        pingAfter: Milliseconds,
         _ body: (WorkerHistories) throws -> Void
-    ) async throws {
+    ) throws {
         let (path, brokerPath) = ("\(folder)/\(name).sock", "\(folder)/\(name)-broker.sock")
         let listener = try PeerSocket.listen(on: brokerPath)
-        var configuration = WorkerServer.Configuration()
-        configuration.brokers = [.unix(path: brokerPath)]
-        configuration.listenPath = path
-        if let pingAfter { configuration.workerLimits.pingAfter = pingAfter }
         // Returns without a link in the end, because nobody welcomes the worker yet.
-        let server = try await WorkerServer.start(configuration, router: .chat, logger: .quiet)
+        let server = try wait {
+            var configuration = WorkerServer.Configuration()
+            configuration.brokers = [.unix(path: brokerPath)]
+            configuration.listenPath = path
+            configuration.workerLimits.pingAfter = pingAfter
+            return try await WorkerServer.start(configuration, router: .chat, logger: .quiet)
+        }
         let broker = try listener.accept()
         try broker.frame(.hello)
         var policy = Policy(Limits())
@@ -43,7 +45,7 @@ struct WorkerHistories {
         let welcome = Welcome(session: SessionID(1), epoch: 1, broker: "script", policy: policy, limits: Limits())
         try broker.write(Array(Reply.welcome(welcome)))
         try body(WorkerHistories(path: path, broker: broker))
-        await server.stop(within: Milliseconds(200))
+        try wait { await server.stop(within: Milliseconds(200)) }
     }
 
     private func client() throws -> Client {
@@ -74,9 +76,9 @@ struct WorkerHistories {
         let body = MessagePack.encode(["type": "chat.message", "message": .string(text)])
         let delivery = GroupDelivery(group: "chat_lobby", body: body, remaining: Milliseconds(60_000))
         let toAll = Array(Reply.groupDeliver(delivery))
-        try measurements.recordOthers(.workerFanOut, units: clients.count) { _ in
+        try measurements.recordOthers(.workerFanOut, operations: 300, units: clients.count) { _ in
             try broker.write(toAll)
-            for client in clients { try client.socket.webSocketFrame() }
+            for client in clients.reversed() { try client.socket.webSocketFrame() }
         }
         let deliveries = clients.map {
             Array(Reply.deliver(channel: $0.channel, body: body, remaining: Milliseconds(60_000)))
@@ -89,9 +91,10 @@ struct WorkerHistories {
     }
 
     private func pings(into measurements: inout Measurements) throws {
-        let clients = try (0..<1_000).map { _ in try client() }
+        // Each must answer before its next ping, so all must be open before the first.
+        let clients = try (0..<400).map { _ in try client() }
         let pong = Array(webSocket: 10, "")
-        try measurements.recordOthers(.workerPing, operations: 3 * clients.count, warmUp: clients.count) { index in
+        try measurements.recordOthers(.workerPing, operations: clients.count, warmUp: clients.count) { index in
             let socket = clients[index % clients.count].socket
             let opcode = try socket.webSocketFrame()
             precondition(opcode == 9, "a ping was expected, not opcode \(opcode)")
