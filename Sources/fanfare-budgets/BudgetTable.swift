@@ -27,7 +27,7 @@ struct BudgetTable {
         let isOver =
             measured.allocations > budget.allocationsMaximum || instructions ?? 0 > budget.instructionsMaximum
         let isUnder =
-            measured.allocations < budget.allocations * 0.8 - 0.1
+            measured.allocations < budget.allocations * 0.8 - 0.02
             || instructions ?? budget.instructions < budget.instructions * 0.75
         if isOver { isKept = false }
         addLine(

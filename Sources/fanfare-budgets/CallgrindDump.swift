@@ -15,7 +15,10 @@ struct CallgrindDump {
             let lines = text.split(separator: "\n")
             guard lines.contains(where: { $0.hasSuffix("fanfare_history_ends") && $0.hasPrefix("desc: Trigger") })
             else { continue }
-            guard let total = lines.last(where: { $0.hasPrefix("totals: ") }), let count = Double(total.dropFirst(8)) else { throw ProgramFailure(.configuration, "\(prefix).\(number) has no totals") }
+            let total = lines.last { $0.hasPrefix("totals: ") }
+            guard let count = total.flatMap({ Double($0.dropFirst(8)) }) else {
+                throw ProgramFailure(.configuration, "\(prefix).\(number) has no totals")
+            }
             instructions.append(count)
         }
         guard !instructions.isEmpty else {

@@ -59,7 +59,7 @@ final class ChatConsumer: SocketService {
         guard let type = message["type"]?.string, type == "chat.message" || type == "chat_message",
             let text = message["message"]?.string
         else { return .unknown }
-        var object = JSONText()
+        var object = JSONText(reserving: text.utf8.count + 32)
         object.add("message", text)
         ServerFrame.append(.text, object.object(), to: &frames)
         return .frames

@@ -1,6 +1,12 @@
 /// JSON that a worker writes: objects of text and integers, straight into bytes.
 struct JSONText {
-    private(set) var bytes: [UInt8] = [UInt8(ascii: "{")]
+    private(set) var bytes: [UInt8] = []
+
+    /// - Parameter byteCount: Makes room for as many at once; there may be more.
+    init(reserving byteCount: Int = 96) {
+        bytes.reserveCapacity(byteCount)
+        bytes.append(UInt8(ascii: "{"))
+    }
 
     /// Adds a member whose value is text.
     mutating func add(_ key: StaticString, _ value: String) {
@@ -36,7 +42,8 @@ struct JSONText {
         if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
         bytes.append(UInt8(ascii: "\""))
         key.withUTF8Buffer { bytes.append(contentsOf: $0) }
-        bytes.append(contentsOf: [UInt8(ascii: "\""), UInt8(ascii: ":")])
+        bytes.append(UInt8(ascii: "\""))
+        bytes.append(UInt8(ascii: ":"))
     }
 
     /// Appends `text` as a JSON string (RFC 8259, section 7); what need not be escaped stays as it is.
@@ -44,7 +51,6 @@ struct JSONText {
         var text = text
         bytes.append(UInt8(ascii: "\""))
         text.withUTF8 { utf8 in
-            bytes.reserveCapacity(bytes.count + utf8.count + 2)
             var start = 0
             for (index, byte) in utf8.enumerated() where mustEscape(byte) {
                 bytes.append(contentsOf: utf8[start..<index])
