@@ -100,6 +100,11 @@ final class DescriptorRun: Sendable {
     /// The peer of socket `index` goes away.
     func hangUp(_ index: Int) { shutdown(peers[index], CInt(SHUT_RDWR)) }
 
+    /// Socket `index` is closed from here.
+    func leave(_ index: Int) async throws {
+        try await loop.submit { [sockets] in sockets.value[index].close(.normal, reason: "") }.get()
+    }
+
     /// The peers of these sockets, or all, read from here on.
     func startReading(_ indices: [Int]? = nil) {
         loop.execute { [peers, readers, loop, threads] in
@@ -120,6 +125,7 @@ final class DescriptorRun: Sendable {
 
     /// Lets everything drain, ends the sockets as if the clients had, and returns what each peer got.
     func finish() async throws -> [[ReceivedFrame]] {
+        while try await !onLoop({ $0.fanOut.isIdle }) {}
         let reading = try await loop.submit { [sockets, readers] in
             for socket in sockets.value { ClientFrame.close(1_000).withUnsafeBytes { socket.received($0) } }
             return readers.value

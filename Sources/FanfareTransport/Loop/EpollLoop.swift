@@ -84,7 +84,9 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         epoll = epoll_create1(CInt(EPOLL_CLOEXEC))
         wakeUp = eventfd(0, CInt(EFD_CLOEXEC) | CInt(EFD_NONBLOCK))
         guard epoll >= 0, wakeUp >= 0 else { throw IOError(errnoCode: errno, reason: "epoll_create1") }
-        control(EPOLL_CTL_ADD, wakeUp, .readable, generation: 0)
+        guard control(EPOLL_CTL_ADD, wakeUp, .readable, generation: 0) else {
+            throw IOError(errnoCode: errno, reason: "epoll_ctl")
+        }
         try startThread(name)
     }
 
@@ -99,32 +101,43 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
 
     // MARK: Descriptors
 
-    /// Watches a descriptor that is not watched yet; the handler is kept until ``unwatch(_:)``.
+    /// Watches a descriptor that is not watched yet; the handler is kept until ``unwatch(_:)``. When the system has no
+    /// room for one more watch, the handler hears in the next turn that its descriptor is broken.
     package func watch(_ descriptor: CInt, for readiness: Readiness, _ handler: any DescriptorHandler) {
         let index = Int(descriptor)
         while watches.count <= index { watches.append(Watch()) }
         watches[index].handler = handler
         watches[index].generation &+= 1
-        control(EPOLL_CTL_ADD, descriptor, readiness, generation: watches[index].generation)
+        let generation = watches[index].generation
+        guard !control(EPOLL_CTL_ADD, descriptor, readiness, generation: generation) else { return }
+        onNextTurn { [self] in
+            guard watches[index].generation == generation else { return }
+            watches[index].handler?.ready([.readable, .broken])
+        }
     }
 
     /// Watches for something else from now on.
     package func rewatch(_ descriptor: CInt, for readiness: Readiness) {
-        control(EPOLL_CTL_MOD, descriptor, readiness, generation: watches[Int(descriptor)].generation)
+        _ = control(EPOLL_CTL_MOD, descriptor, readiness, generation: watches[Int(descriptor)].generation)
     }
 
     /// Ends the watch; must come before the descriptor is closed.
     package func unwatch(_ descriptor: CInt) {
         watches[Int(descriptor)].handler = nil
-        control(EPOLL_CTL_DEL, descriptor, [], generation: 0)
+        _ = control(EPOLL_CTL_DEL, descriptor, [], generation: 0)
     }
 
-    private func control(_ operation: CInt, _ descriptor: CInt, _ readiness: Readiness, generation: UInt32) {
+    /// - Returns: False when the system has no room for it (`ENOSPC`, `ENOMEM`), or it was not watched for that reason.
+    private func control(_ operation: CInt, _ descriptor: CInt, _ readiness: Readiness, generation: UInt32) -> Bool {
         var event = epoll_event()
         event.events = readiness.rawValue
         event.data.u64 = UInt64(generation) << 32 | UInt64(UInt32(bitPattern: descriptor))
-        let result = epoll_ctl(epoll, operation, descriptor, &event)
-        precondition(result == 0, "epoll_ctl(\(operation)) of descriptor \(descriptor): errno \(errno)")
+        guard epoll_ctl(epoll, operation, descriptor, &event) != 0 else { return true }
+        precondition(
+            [ENOSPC, ENOMEM, ENOENT].contains(errno),
+            "epoll_ctl(\(operation)) of descriptor \(descriptor): errno \(errno)"
+        )
+        return false
     }
 
     // MARK: Tasks
@@ -161,12 +174,12 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
     private func takeIncoming() {
         var count: UInt64 = 0
         read(wakeUp, &count, MemoryLayout<UInt64>.size)
-        let taken = incoming.withLock { incoming in
+        incoming.withLock { incoming in
             incoming.isWoken = false
-            defer { incoming.tasks.removeAll(keepingCapacity: true) }
-            return incoming.tasks
+            // No task is let go of here, under the lock.
+            tasks.append(contentsOf: incoming.tasks)
+            incoming.tasks.removeAll(keepingCapacity: true)
         }
-        tasks.append(contentsOf: taken)
     }
 
     private func runTasks() {

@@ -283,7 +283,7 @@ package final class WorkerLoop {
     /// happens by itself before the next message.
     package var busy: [String] {
         let running = sockets.values.filter { $0.service.isBusy($0) } + ending.values.map(\.socket)
-        return running.map(\.service.name) + (link.isQuiet ? [] : ["link"])
+        return running.map(\.service.name) + (link.isQuiet ? [] : ["link"]) + (fanOut.isIdle ? [] : ["fan-out"])
     }
 
     // MARK: What went wrong

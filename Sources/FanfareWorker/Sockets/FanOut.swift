@@ -40,6 +40,9 @@ final class FanOut {
         self.loop = loop
     }
 
+    /// Whether nothing is gathered or on its way.
+    var isIdle: Bool { dirty.isEmpty && underWay.isEmpty }
+
     /// Groups with members here or on their way.
     var groupCount: Int { groups.count }
 
