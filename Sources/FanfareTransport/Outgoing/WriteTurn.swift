@@ -5,28 +5,36 @@ package import NIOCore
 ///
 /// Not Sendable; one per loop.
 package final class WriteTurn {
-    private let loop: NIOIsolatedEventLoop
     private var dirty: ContiguousArray<FrameConnection> = []
+    private var flushed: ContiguousArray<FrameConnection> = []
     private var isScheduled = false
+    private let loop: any EventLoop
+    /// The same, if it is ours: its next turn costs no allocation.
+    private let ours: EpollLoop?
 
     /// - Parameter loop: The loop this is called on.
     package init(loop: any EventLoop) {
-        self.loop = loop.assumeIsolated()
+        self.loop = loop
+        ours = loop as? EpollLoop
     }
 
     func add(_ connection: FrameConnection) {
         dirty.append(connection)
         guard !isScheduled else { return }
         isScheduled = true
-        loop.execute { self.flush() }
+        if let ours {
+            ours.onNextTurn { self.flush() }
+        } else {
+            loop.assumeIsolated().execute { self.flush() }
+        }
     }
 
     /// Flushes now what would be flushed at the end of the turn.
     package func flush() {
         isScheduled = false
         // Flushing can add connections again; those go with the next turn.
-        let flushed = dirty
-        dirty.removeAll(keepingCapacity: true)
+        swap(&dirty, &flushed)
         for connection in flushed { connection.flush() }
+        flushed.removeAll(keepingCapacity: true)
     }
 }
