@@ -13,9 +13,28 @@ int fanfare_accept(int listener, void *address, unsigned int *length)
     return accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
-ssize_t fanfare_send(int descriptor, const void *bytes, size_t count)
+ssize_t fanfare_send(int descriptor, const void *bytes, size_t length)
 {
-    return syscall(SYS_sendto, descriptor, bytes, count, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+    if (descriptor < 0)
+        return -1;
+    for (;;) {
+        ssize_t taken = syscall(SYS_sendto, descriptor, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
+        if (taken >= 0)
+            return taken;
+        if (errno == EINTR)
+            continue;
+        return errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ENOMEM ? 0 : -1;
+    }
+}
+
+size_t fanfare_send_each(const int *descriptors, size_t count, const void *bytes, size_t length, ssize_t *taken)
+{
+    for (size_t index = 0; index < count; index++) {
+        *taken = fanfare_send(descriptors[index], bytes, length);
+        if (*taken != (ssize_t)length)
+            return index;
+    }
+    return count;
 }
 
 int fanfare_epoll_wait(int epoll, struct epoll_event *events, int count, long long nanoseconds)

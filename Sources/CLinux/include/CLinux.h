@@ -17,7 +17,14 @@ int fanfare_accept(int listener, void *address, unsigned int *length);
 
 /// send(2) that neither blocks nor raises a signal, and is no cancellation point: glibc's own costs two atomic
 /// operations for that in a process with threads.
-ssize_t fanfare_send(int descriptor, const void *bytes, size_t count);
+///
+/// Returns the bytes the kernel took, 0 when it has no room; -1 when the peer is gone or `descriptor` is -1.
+ssize_t fanfare_send(int descriptor, const void *bytes, size_t length);
+
+/// Sends the same bytes to each of `count` descriptors with fanfare_send(), until one does not take all of them.
+///
+/// Returns the index of that one, with the result of its send in `taken`; `count` when all took everything.
+size_t fanfare_send_each(const int *descriptors, size_t count, const void *bytes, size_t length, ssize_t *taken);
 
 /// epoll_pwait2(2), whose timeout is in nanoseconds; less than 0 waits for ever. A kernel before 5.11 waits in whole
 /// milliseconds, rounded up.

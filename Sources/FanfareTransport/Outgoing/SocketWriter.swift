@@ -1,5 +1,4 @@
 import CLinux
-import Glibc
 package import NIOCore
 
 /// Writes the bytes of one connection straight to its descriptor with `send(2)`; what the kernel does not take waits in
@@ -168,14 +167,24 @@ package final class SocketWriter {
     ///
     /// - Returns: The bytes the kernel took, 0 when it has no room; −1 when the peer is gone or `descriptor` is −1.
     package static func send(_ bytes: UnsafeRawBufferPointer, to descriptor: CInt) -> Int {
-        while true {
-            let taken = fanfare_send(descriptor, bytes.baseAddress, bytes.count)
-            if taken >= 0 { return taken }
-            switch errno {
-            case EINTR: continue
-            case EAGAIN, EWOULDBLOCK, ENOBUFS, ENOMEM: return 0
-            default: return -1
-            }
+        fanfare_send(descriptor, bytes.baseAddress, bytes.count)
+    }
+
+    /// Sends the same bytes to many descriptors, one ``send(_:to:)`` each.
+    ///
+    /// - Parameter fellShort: Called with the index of each that did not take all of them, and what it took.
+    package static func send(
+        _ bytes: UnsafeRawBufferPointer,
+        toEach descriptors: UnsafeBufferPointer<CInt>,
+        fellShort: (Int, Int) -> Void
+    ) {
+        var next = 0
+        while next < descriptors.count {
+            let rest = UnsafeBufferPointer(rebasing: descriptors[next...])
+            var taken = 0
+            next += fanfare_send_each(rest.baseAddress, rest.count, bytes.baseAddress, bytes.count, &taken)
+            if next < descriptors.count { fellShort(next, taken) }
+            next += 1
         }
     }
 

@@ -268,10 +268,8 @@ final class FanOut {
 
     private func send(_ bytes: UnsafeRawBufferPointer, to audience: Audience, _ members: Range<Int>) {
         audience.descriptors.withUnsafeBufferPointer { descriptors in
-            for index in members {
-                let descriptor = descriptors[index]
-                let taken = descriptor >= 0 ? SocketWriter.send(bytes, to: descriptor) : -1
-                if taken != bytes.count { unfinished.append((audience.sockets[index], taken)) }
+            SocketWriter.send(bytes, toEach: UnsafeBufferPointer(rebasing: descriptors[members])) { index, taken in
+                unfinished.append((audience.sockets[members.lowerBound + index], taken))
             }
         }
     }
