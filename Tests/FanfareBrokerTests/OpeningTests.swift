@@ -232,8 +232,9 @@ struct OpeningTests {
     func httpInPieces() async throws {
         try await TemporaryBroker.run { broker in
             let client = try RawConnection(broker.unix)
-            for byte in Array("GET / HTTP/1.1\r\n\r\n".utf8) {
-                guard try await client.write([byte]) else { break }
+            // Not one more than it takes: bytes that come after the answer would reset the connection under it.
+            for byte in Array("GET ".utf8) {
+                #expect(try await client.write([byte]))
                 try await Task.sleep(for: .milliseconds(2))
             }
             #expect(try await client.text().hasPrefix("HTTP/1.1 400 Bad Request\r\n"))

@@ -88,7 +88,8 @@ final class SocketHandler: ChannelInboundHandler {
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard !staysInPipeline, event is HTTPServerUpgradeEvents, let channel = context.channel as? PipelineChannel else {
+        guard !staysInPipeline, event is HTTPServerUpgradeEvents, let channel = context.channel as? PipelineChannel
+        else {
             return context.fireUserInboundEventTriggered(event)
         }
         // When NIO has passed on what it kept meanwhile.
