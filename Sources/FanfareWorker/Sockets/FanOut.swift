@@ -15,12 +15,9 @@ final class FanOut {
     private var unfinished: [(socket: Socket, taken: Int)] = []
     private let mergedBytes: Int
     private let membersPerTurn: Int
-    private var pace = FanOutPace()
     private let loop: any EventLoop
     /// Fan-outs to large audiences that go on in the next turns, each audience at most once.
     private var underWay = CircularBuffer<(audience: Audience, frames: [UInt8])>()
-    /// Whether what was gathered is held back for a moment.
-    private var isHeld = false
 
     /// Messages given to sockets.
     private(set) var messagesOut: UInt64 = 0
@@ -152,22 +149,9 @@ final class FanOut {
         messagesOut += UInt64(messages)
     }
 
-    /// The burst is over: sends what was gathered, at once or, when the loop does nothing but fan out, with what comes
-    /// in the next moment; see ``FanOutPace``.
-    func burstEnded() {
-        guard !dirty.isEmpty, !isHeld else { return }
-        guard let delay = pace.delay(at: .now()) else { return sendGathered() }
-        isHeld = true
-        loop.assumeIsolated().scheduleTask(in: delay) { [self] in
-            isHeld = false
-            sendGathered()
-        }
-    }
-
-    /// Sends what was gathered, to large audiences a part in each turn. What comes for one of them meanwhile waits for
+    /// The burst is over: sends what was gathered, to large audiences a part in each turn. What comes for one of them meanwhile waits for
     /// the next pass, gathered; what could overtake it has everything sent first.
-    private func sendGathered() {
-        let start = NIODeadline.now()
+    func burstEnded() {
         let burst = dirty
         dirty.removeAll()
         for audience in burst {
@@ -179,7 +163,6 @@ final class FanOut {
                 begin(audience)
             }
         }
-        pace.sent(from: start, to: .now())
     }
 
     /// Sends everything that was gathered, to the last member.
