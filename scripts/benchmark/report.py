@@ -13,7 +13,7 @@ from benchmark.targets import targets
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `scripts/bench`. Rounds: {rounds}, in which all systems took turns; seconds of a run: {seconds:g}. \
+Written by `scripts/bench`. Rounds: {rounds}, in which all systems took turns; seconds of a run: {seconds}. \
 Figures are medians, with the least and the greatest in brackets; a ratio is between two runs of the same round, \
 and its median and spread are \
 those of the ratios. Cost is the CPU time of all server processes, user and system, for each message delivered; \

@@ -76,10 +76,18 @@ class Results:
         path.write_text(json.dumps({"facts": self.facts, "failures": self.failures, "runs": rows}, indent=1))
 
     @classmethod
-    def load(cls, path):
-        saved = json.loads(path.read_text())
-        results = cls()
-        results.facts, results.failures = saved["facts"], saved["failures"]
-        for row in saved["runs"]:
-            results.add(row["case"], row["system"], row["round"], row["values"])
+    def load(cls, paths):
+        """Joins what was saved; the rounds of each file count on from those before, as they are not the same rounds."""
+        results, before = cls(), 0
+        for path in paths:
+            saved = json.loads(path.read_text())
+            results.failures += saved["failures"]
+            for key in ("rounds", "seconds"):
+                saved["facts"][key] = ", ".join(
+                    str(facts[key]) for facts in (results.facts, saved["facts"]) if key in facts
+                )
+            results.facts = saved["facts"]
+            for row in saved["runs"]:
+                results.add(row["case"], row["system"], before + row["round"], row["values"])
+            before += max((row["round"] for row in saved["runs"]), default=0)
         return results
