@@ -360,7 +360,7 @@ final class BrokerLoop {
         self.stopped = stopped
         run()
         links.writeFanOut()
-        for (_, peer) in peers { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops")) }
+        for (_, peer) in peers { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops", drains: false)) }
         turn.flush()
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {

@@ -83,6 +83,8 @@ final class LayerEngine: LayerDelegate {
         for callback in waiting { callback(.success(())) }
     }
 
+    func layerDidResume(_ welcome: Welcome) {}
+
     func layerDidDisconnect(_ failure: Failure) {
         drops.removeAll()
         changed.removeAll()

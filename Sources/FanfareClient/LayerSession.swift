@@ -6,7 +6,11 @@ package import NIOCore
 package protocol LayerDelegate: AnyObject {
     /// The broker accepted the hello. Nothing has been pushed yet: open channels and add memberships again here.
     func layerDidConnect(_ welcome: Welcome)
-    /// The link is gone; the session dials again by itself.
+    /// The session goes on over a new link as if nothing had happened: everything registered still is, nothing was
+    /// missed. Instead of ``layerDidConnect(_:)``.
+    func layerDidResume(_ welcome: Welcome)
+    /// The link is gone; the session dials again by itself. Whether what was registered is lost is known when there is
+    /// a link again.
     func layerDidDisconnect(_ failure: Failure)
     /// A push: `deliver`, `groupDeliver`, `members`, `gap`, `flushed`, `handOut`, `tailed`, `goAway`, or `error` for
     /// a `RECEIVE` or `TAIL`; in stream order, and the completions of `call` run in the same order.

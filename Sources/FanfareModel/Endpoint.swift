@@ -1,11 +1,13 @@
-/// Where a broker listens or is dialled: `unix:/path` or `tcp://host:port`.
+/// Where a broker listens or is dialled: `unix:/path`, `tcp://host:port` or `tls://host:port`.
 package enum Endpoint: Sendable, Hashable, CustomStringConvertible {
     case unix(path: String)
     case tcp(host: String, port: Int)
+    /// TCP with TLS inside.
+    case tls(host: String, port: Int)
 
     /// Bytes of a Unix socket's path that fit `sockaddr_un`.
     package static let unixPathBytes = 107
-    /// The port of `tcp://host`.
+    /// The port of `tcp://host` and `tls://host`.
     package static let portDefault = 7_411
 
     /// Reads an endpoint as people write it. IPv6 hosts stand in brackets: `tcp://[::1]:7411`.
@@ -27,13 +29,11 @@ package enum Endpoint: Sendable, Hashable, CustomStringConvertible {
         } else if let address = text.dropPrefix("tcp://") {
             let (host, port) = try Self.hostAndPort(String(address), portDefault: Self.portDefault)
             self = .tcp(host: host, port: port)
-        } else if text.dropPrefix("tls://") != nil {
-            throw Self.unusable(
-                text,
-                "this version has no TLS yet; use a Unix socket, or tcp:// inside a trusted network"
-            )
+        } else if let address = text.dropPrefix("tls://") {
+            let (host, port) = try Self.hostAndPort(String(address), portDefault: Self.portDefault)
+            self = .tls(host: host, port: port)
         } else {
-            throw Self.unusable(text, "write unix:/path or tcp://host:port")
+            throw Self.unusable(text, "write unix:/path, tcp://host:port or tls://host:port")
         }
     }
 
@@ -79,8 +79,13 @@ package enum Endpoint: Sendable, Hashable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .unix(let path): "unix:\(path)"
-        case .tcp(let host, let port): host.contains(":") ? "tcp://[\(host)]:\(port)" : "tcp://\(host):\(port)"
+        case .tcp(let host, let port): "tcp://\(Self.bracketed(host)):\(port)"
+        case .tls(let host, let port): "tls://\(Self.bracketed(host)):\(port)"
         }
+    }
+
+    private static func bracketed(_ host: String) -> String {
+        host.contains(":") ? "[\(host)]" : host
     }
 
     private static func unusable(_ text: String, _ why: String) -> ProgramFailure {

@@ -78,6 +78,11 @@ package struct Limits: Sendable, Equatable {
     /// Bytes waiting for one connection. More: messages for it are dropped as `link_overflow` until all of them have
     /// gone; at twice as many, with answers it asked for and does not read, the connection closes.
     package var linkBytes = 64 * 1_048_576
+    /// How long a session whose client can resume outlives its link. Then its channels and memberships go.
+    package var resumeGrace = Milliseconds(10_000)
+    /// Bytes kept for one session until its client has said that they arrived. More while it is linked: the session
+    /// cannot be resumed until the client has caught up; more while it is not: as `link_bytes`.
+    package var resumeBytes = 16 * 1_048_576
     /// How long a flush or an outcome waits for the owners it asked.
     package var collectWithin = Milliseconds(2_000)
     /// Flushes and outcomes waiting for owners. More: `limit_reached`.

@@ -22,8 +22,8 @@ package enum Reply: Sendable, Equatable {
     /// The namespace was flushed: forget buffers and memberships, then answer `OUTCOME token`.
     case flushed(token: UInt64)
     indirect case tailed(RequestID, Tailed)
-    /// The broker is about to stop.
-    case goAway(within: Milliseconds, reason: String)
+    /// The broker is about to stop, or, when `drains`, asks this client to finish and leave.
+    case goAway(within: Milliseconds, reason: String, drains: Bool)
 }
 
 /// A hole in what a session was sent.

@@ -83,7 +83,7 @@ package struct GivenBack: Sendable, Equatable {
 
 /// What an owner's readers took and what its local buffers dropped since its last report.
 package struct Report: Sendable, Equatable {
-    /// Push frames this session has received so far; for resuming.
+    /// Counted replies this session has received so far; what the broker keeps for resuming ends there.
     package var received: UInt64
     package var taken: [Taken]
     package var dropped: [Dropped]

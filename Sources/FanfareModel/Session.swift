@@ -138,8 +138,23 @@ package struct Hello: Sendable, Equatable {
     /// Facts for listings: `pid`, `host`, `listen`.
     package var attributes: [String: String] = [:]
     package var token: String?
-    /// What the client understands beyond the core of version 1: `clock`.
+    /// What the client understands beyond the core of version 1: `clock`, `resume`.
     package var capabilities: [String] = []
+    /// The session to go on with, and what has arrived of it; `nil` for a session of its own.
+    package var resume: Resume?
+
+    /// Where a client left off; `proto/PROTOCOL.md`, section 8.
+    package struct Resume: Sendable, Equatable {
+        /// The `resume_token` of the session's `WELCOME`.
+        package var token: Body
+        /// Counted replies of the session that have arrived.
+        package var received: UInt64
+
+        package init(token: Body, received: UInt64) {
+            self.token = token
+            self.received = received
+        }
+    }
 
     package init(
         protocolVersion: Int = Protocol.version,
@@ -171,6 +186,24 @@ package struct Welcome: Sendable, Equatable {
     package var namesPerFrame: Int
     package var pingAfter: Milliseconds
     package var silenceMaximum: Milliseconds
+    /// How to go on with this session after its link broke; `nil`: not at all.
+    package var resumption: Resumption?
+
+    /// What the broker keeps for a session whose link breaks; `proto/PROTOCOL.md`, section 8.
+    package struct Resumption: Sendable, Equatable {
+        /// Names the session in the next hello. Secret.
+        package var token: Body
+        /// How long the session outlives its link.
+        package var grace: Milliseconds
+        /// When this welcome goes on with an earlier session: how many of its counted requests the broker has taken.
+        package var resumedAfter: UInt64?
+
+        package init(token: Body, grace: Milliseconds, resumedAfter: UInt64? = nil) {
+            self.token = token
+            self.grace = grace
+            self.resumedAfter = resumedAfter
+        }
+    }
 
     package init(session: SessionID, epoch: UInt64, broker: String, policy: Policy, limits: Limits) {
         protocolVersion = Protocol.version
@@ -193,6 +226,12 @@ package enum Protocol {
     package static let namespaceDefault = "default"
     /// A client that understands `CLOCK` says so in its hello.
     package static let clockCapability = "clock"
+    /// A client that counts what it is sent and can go on with a session says so in its hello.
+    package static let resumeCapability = "resume"
+    /// The capabilities of clients this build knows.
+    package static let clientCapabilities: Set = [clockCapability, resumeCapability]
+    /// Bytes of a resume token, at most: another broker's may be longer than ours.
+    package static let resumeTokenBytesMaximum = 64
     /// What this build offers beyond the core of version 1; see `proto/PROTOCOL.md`, section 3.
     package static let capabilities = ["inspect", "tail", "outcome", "overflow", clockCapability]
 }

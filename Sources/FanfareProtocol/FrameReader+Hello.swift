@@ -32,7 +32,10 @@ extension FrameReader {
             let capabilities = try map.optional("capabilities") { (object) throws(Mismatch) in
                 try Wire.list(object, of: Wire.string)
             }
-            hello.capabilities = (capabilities ?? []).filter { $0 == Protocol.clockCapability }
+            hello.capabilities = (capabilities ?? []).filter(Protocol.clientCapabilities.contains)
+            if let token = try map.optional("resume", Self.resumeToken) {
+                hello.resume = Hello.Resume(token: token, received: try map.optional("received", Wire.integer) ?? 0)
+            }
             return hello
         }
     }
@@ -59,8 +62,28 @@ extension FrameReader {
             welcome.namesPerFrame = Int(try bounds.required("names_per_frame", Wire.integer))
             welcome.pingAfter = try bounds.required("ping_after_milliseconds", Wire.milliseconds)
             welcome.silenceMaximum = try bounds.required("silence_milliseconds", Wire.milliseconds)
+            welcome.resumption = try Self.resumption(map)
             return welcome
         }
+    }
+
+    /// Section 8: a welcome without a token offers no resuming.
+    private static func resumption(_ map: OptionMap) throws(Mismatch) -> Welcome.Resumption? {
+        guard let token = try map.optional("resume_token", resumeToken) else { return nil }
+        let grace = try map.optional("grace_milliseconds", Wire.milliseconds) ?? Milliseconds(0)
+        guard try map.optional("resumed", Wire.bool) ?? false else {
+            return Welcome.Resumption(token: token, grace: grace)
+        }
+        let requests = try map.required("requests", Wire.integer)
+        return Welcome.Resumption(token: token, grace: grace, resumedAfter: requests)
+    }
+
+    private static func resumeToken(_ object: msgpack_object) throws(Mismatch) -> Body {
+        let token = try Wire.binary(object)
+        guard (1...Protocol.resumeTokenBytesMaximum).contains(token.count) else {
+            throw Mismatch("must have 1 to \(Protocol.resumeTokenBytesMaximum) bytes, got \(token.count)")
+        }
+        return token
     }
 
     /// Section 3.3. What the map does not say keeps this broker's default.

@@ -23,7 +23,10 @@ extension FrameReader {
             return [
                 .goAway(
                     within: try fields.required(1, "within", Wire.milliseconds),
-                    reason: try fields.required(2, "reason", Wire.string)
+                    reason: try fields.required(2, "reason", Wire.string),
+                    drains: try fields.optional(3, "options") { (object) throws(Mismatch) in
+                        try OptionMap(object).optional("drain", Wire.bool) ?? false
+                    } ?? false
                 )
             ]
         case .hello, .goodbye, .send, .receive, .cancel, .giveBack, .report, .openChannels, .closeChannels, .groupAdd,

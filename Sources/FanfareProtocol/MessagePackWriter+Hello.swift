@@ -6,7 +6,7 @@ extension MessagePackWriter {
         begin(.hello, fields: 1)
         map(
             6 + (hello.node == nil ? 0 : 1) + (hello.attributes.isEmpty ? 0 : 1) + (hello.token == nil ? 0 : 1)
-                + (hello.capabilities.isEmpty ? 0 : 1)
+                + (hello.capabilities.isEmpty ? 0 : 1) + (hello.resume == nil ? 0 : 2)
         )
         string("protocol")
         int(hello.protocolVersion)
@@ -36,12 +36,19 @@ extension MessagePackWriter {
             string("capabilities")
             strings(hello.capabilities)
         }
+        if let resume = hello.resume {
+            string("resume")
+            binary(resume.token)
+            string("received")
+            int(resume.received)
+        }
     }
 
     /// Writes `[64, map]`, keys in the order of section 3.2.
     mutating func welcome(_ welcome: Welcome) {
         begin(.welcome, fields: 1)
-        map(7)
+        let resumption = welcome.resumption
+        map(7 + (resumption == nil ? 0 : 2) + (resumption?.resumedAfter == nil ? 0 : 2))
         string("protocol")
         int(welcome.protocolVersion)
         string("session")
@@ -66,6 +73,17 @@ extension MessagePackWriter {
         milliseconds(welcome.pingAfter)
         string("silence_milliseconds")
         milliseconds(welcome.silenceMaximum)
+        guard let resumption else { return }
+        if let requests = resumption.resumedAfter {
+            string("resumed")
+            bool(true)
+            string("requests")
+            int(requests)
+        }
+        string("resume_token")
+        binary(resumption.token)
+        string("grace_milliseconds")
+        milliseconds(resumption.grace)
     }
 
     /// Writes every key of section 3.3 that this version knows: what is in force is never left to a default.

@@ -43,10 +43,15 @@ extension MessagePackWriter {
             strings(removed)
         case .flushed(let token): single(.flushed, token)
         case .tailed(let id, let copy): tailed(id, copy)
-        case .goAway(let within, let reason):
-            begin(.goAway, fields: 2)
+        case .goAway(let within, let reason, let drains):
+            begin(.goAway, fields: drains ? 3 : 2)
             milliseconds(within)
             text(reason)
+            if drains {
+                map(1)
+                string("drain")
+                bool(true)
+            }
         }
     }
 

@@ -113,7 +113,7 @@ final class BrokerFanfareDialect: BrokerDialect {
             switch reply {
             case .error(_, let failure): throw failure
             case .gap(let gap): throw LoadFailure("the broker dropped \(gap.count) messages: \(gap.reason)")
-            case .goAway(_, let reason): throw LoadFailure("the broker goes away: \(reason)")
+            case .goAway(_, let reason, _): throw LoadFailure("the broker goes away: \(reason)")
             default: frame.kind = .other
             }
         }

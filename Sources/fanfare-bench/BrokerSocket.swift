@@ -12,6 +12,7 @@ enum BrokerSocket {
             switch endpoint {
             case .unix(let path): try ServerAddress(unixPath: path)
             case .tcp(let host, let port): try ServerAddress("\(host):\(port)")
+            case .tls: throw LoadFailure("\(endpoint): the load speaks no TLS; name a Unix socket or tcp://")
             }
         let descriptor = try address.makeSocket(isBlocking: true)
         do {

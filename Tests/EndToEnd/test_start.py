@@ -64,7 +64,7 @@ def test_an_unknown_flag_is_a_usage_error(house, program):
 @pytest.mark.parametrize(
     "program, flag", [("fanfare-broker", "--listen"), ("fanfare-worker", "--broker"), ("fanfare", "--broker")]
 )
-@pytest.mark.parametrize("endpoint", ["tls://localhost:1", "unix:relative", "tcp://localhost:port"])
+@pytest.mark.parametrize("endpoint", ["ftp://localhost:1", "unix:relative", "tcp://localhost:port"])
 def test_an_endpoint_that_cannot_be_used_is_a_configuration_error(house, program, flag, endpoint):
     command = ["status"] if program == "fanfare" else []
     done = house.run(program, *command, flag, endpoint, code=CONFIGURATION)

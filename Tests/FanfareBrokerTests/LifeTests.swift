@@ -126,7 +126,7 @@ struct LifeTests {
         async let stopped: Void = server.stop(within: Milliseconds(20_000))
         let replies = try await session.repliesToEnd()
         #expect(replies.count == 1)
-        guard case .goAway(Milliseconds(20_000), _)? = replies.first else {
+        guard case .goAway(Milliseconds(20_000), _, _)? = replies.first else {
             Issue.record("no goaway but \(replies)")
             return
         }

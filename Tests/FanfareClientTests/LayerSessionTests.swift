@@ -13,6 +13,7 @@ struct LayerSessionTests {
         var failures: [Failure] = []
 
         func layerDidConnect(_ welcome: Welcome) { connects += 1 }
+        func layerDidResume(_ welcome: Welcome) {}
         func layerDidDisconnect(_ failure: Failure) { failures.append(failure) }
         func layerDidReceive(_ push: Reply) {}
         func layerDidFinishBurst() {}

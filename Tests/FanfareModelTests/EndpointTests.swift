@@ -29,14 +29,14 @@ struct EndpointTests {
             "", "broker", "/run/b.sock", "unix:", "unix:run/b.sock", "unix://run/b.sock", "unix:" + longest + "p",
             "tcp:", "tcp:localhost", "tcp://", "tcp://:80", "tcp://[]:80", "tcp://host:", "tcp://host:x",
             "tcp://host:-1",
-            "tcp://host:65536", "tcp://host:99999999999999999999", "tls://host:1", "http://host:80", "TCP://host:1",
+            "tcp://host:65536", "tcp://host:99999999999999999999", "tls://host:-1", "http://host:80", "TCP://host:1",
         ]
     )
     func refuses(text: String) {
         let failure = #expect(throws: ProgramFailure.self) { try Endpoint(text) }
         #expect(failure?.exit == .configuration)
         // Host and port are judged, and shown, without their scheme.
-        #expect(failure?.text.contains(text.hasPrefix("tcp://") ? text.dropFirst(6) : text[...]) == true)
+        #expect(failure?.text.contains(text.hasPrefix("tcp://") || text.hasPrefix("tls://") ? text.dropFirst(6) : text[...]) == true)
         #expect(failure?.text.contains("\n") == false)
     }
 

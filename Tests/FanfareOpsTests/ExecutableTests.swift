@@ -92,7 +92,6 @@ import Testing
 
     @Test(arguments: [
         ("fanfare-broker", ["--listen", "tls://localhost:1"], "no TLS yet"),
-        ("fanfare-worker", ["--broker", "tls://localhost:1"], "no TLS yet"),
         ("fanfare-broker", ["--listen", "tcp://0.0.0.0:7411"], "--allow-remote-tcp"),
         ("fanfare-broker", ["--listen", "tcp://127.example.com:7411"], "--allow-remote-tcp"),
         ("fanfare-broker", ["--listen", "unix:/a", "--listen", "unix:/a"], "given twice"),

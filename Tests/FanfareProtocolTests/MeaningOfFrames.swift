@@ -99,8 +99,9 @@ enum MeaningOfFrames {
             return frame(.members, ["group": .string(group), "added": names(added), "removed": names(removed)])
         case .flushed(let token): return frame(.flushed, ["token": .count(token)])
         case .tailed(let id, let copy): return tailed(id, copy)
-        case .goAway(let within, let reason):
-            return frame(.goAway, ["within": of(within), "reason": .string(reason)])
+        case .goAway(let within, let reason, let drains):
+            let options: MessageValue? = drains ? ["drain": true] : .none
+            return frame(.goAway, ["within": of(within), "reason": .string(reason), "options": options])
         }
     }
 
@@ -114,6 +115,7 @@ enum MeaningOfFrames {
                 "policy": policy(hello.policy), "attributes": nonempty(hello.attributes.mapValues { .string($0) }),
                 "token": hello.token.map { .string($0) },
                 "capabilities": hello.capabilities.isEmpty ? .none : names(hello.capabilities),
+                "resume": hello.resume.map { .binary($0.token) }, "received": hello.resume.map { .count($0.received) },
             ]
         )
     }
@@ -131,6 +133,10 @@ enum MeaningOfFrames {
                     "ping_after_milliseconds": of(welcome.pingAfter),
                     "silence_milliseconds": of(welcome.silenceMaximum),
                 ],
+                "resumed": welcome.resumption?.resumedAfter.map { _ in .bool(true) },
+                "requests": welcome.resumption?.resumedAfter.map { .count($0) },
+                "resume_token": welcome.resumption.map { .binary($0.token) },
+                "grace_milliseconds": welcome.resumption.map { of($0.grace) },
             ]
         )
     }

@@ -111,12 +111,20 @@ extension RoundTripTests {
         limits.frameBytes = 1
         limits.silenceMaximum = Milliseconds(1)
         let welcome = Welcome(session: SessionID(largest), epoch: 0, broker: "b", policy: policy, limits: limits)
+        var resumable = welcome
+        resumable.resumption = Welcome.Resumption(token: [1], grace: Milliseconds(1))
+        var resumed = welcome
+        resumed.resumption = Welcome.Resumption(
+            token: Body(repeating: 0xff, count: 64),
+            grace: Milliseconds(largest),
+            resumedAfter: largest
+        )
         var delivery = GroupDelivery(group: "g", body: body, remaining: Milliseconds(largest))
         let plainDelivery = delivery
         delivery.exclude = ["a", "b"]
         delivery.outcome = largest
         return [
-            .welcome(welcome),
+            .welcome(welcome), .welcome(resumable), .welcome(resumed),
             .ping(1),
             .pong(largestID),
             .ack(largestID),
@@ -142,7 +150,8 @@ extension RoundTripTests {
             .members(group: "g", added: [String](repeating: "c", count: 10_000), removed: ["a"]),
             .flushed(token: 0),
             .tailed(1, Tailed(kind: .group, name: "g", namespace: "n", body: body, skipped: largest)),
-            .goAway(within: Milliseconds(0), reason: "é"),
+            .goAway(within: Milliseconds(0), reason: "é", drains: false),
+            .goAway(within: Milliseconds(1), reason: "", drains: true),
         ] + ErrorCode.allCases.map { .error($0 == .channelFull ? 7 : nil, Failure($0, $0.name)) }
     }
 }

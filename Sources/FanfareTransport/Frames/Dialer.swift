@@ -27,6 +27,7 @@ package enum Dialer {
         switch endpoint {
         case .unix(let path): return bootstrap.connect(unixDomainSocketPath: path).map { _ in }
         case .tcp(let host, let port): return bootstrap.connect(host: host, port: port).map { _ in }
+        case .tls: return loop.makeFailedFuture(noTLS(endpoint))
         }
     }
 
@@ -44,6 +45,10 @@ package enum Dialer {
         }
     }
 
+    private static func noTLS(_ endpoint: Endpoint) -> ProgramFailure {
+        ProgramFailure(.configuration, "cannot dial \(endpoint): there is no TLS yet")
+    }
+
     /// Tries one address after the other; fails with what the last one said.
     static func connect(to addresses: ArraySlice<SocketAddress>, on loop: EpollLoop) -> EventLoopFuture<CInt> {
         guard let first = addresses.first else { return loop.makeFailedFuture(ChannelError.unknownLocalAddress) }
@@ -56,6 +61,7 @@ package enum Dialer {
         switch endpoint {
         case .unix(let path):
             return loop.makeCompletedFuture { [try SocketAddress(unixDomainSocketPath: path)] }
+        case .tls: return loop.makeFailedFuture(noTLS(endpoint))
         case .tcp(let host, let port):
             if let address = try? SocketAddress(ipAddress: host, port: port) {
                 return loop.makeSucceededFuture([address])

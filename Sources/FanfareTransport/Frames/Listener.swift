@@ -31,6 +31,7 @@ package struct Listener: Sendable {
         let bound: Endpoint =
             switch endpoint {
             case .tcp(let host, let port): .tcp(host: host, port: listener.port ?? port)
+            case .tls(let host, let port): .tls(host: host, port: listener.port ?? port)
             case .unix: endpoint
             }
         return Listener(endpoint: bound, listener: NIOLoopBound(listener, eventLoop: loop), socketFile: file)
@@ -38,6 +39,8 @@ package struct Listener: Sendable {
 
     private static func listen(on endpoint: Endpoint) throws -> (CInt, SocketFile?) {
         switch endpoint {
+        case .tls:
+            throw ProgramFailure(.configuration, "cannot listen on \(endpoint): there is no TLS yet")
         case .tcp(let host, let port):
             do {
                 let address = try SocketAddress.makeAddressResolvingHost(host, port: port)

@@ -216,6 +216,10 @@ final class WorkerLink: LayerDelegate {
         onFirstConnect = nil
     }
 
+    func layerDidResume(_ welcome: Welcome) {
+        self.welcome = welcome
+    }
+
     func layerDidDisconnect(_ failure: Failure) {
         lastFailure = failure
         guard welcome != nil else { return }
@@ -250,7 +254,7 @@ final class WorkerLink: LayerDelegate {
         case .gap(let gap):
             reports.received += 1
             missed(gap)
-        case .goAway(let within, let reason):
+        case .goAway(let within, let reason, _):
             worker.logger.notice(
                 "the broker is about to stop",
                 metadata: ["within_milliseconds": "\(within.value)", "reason": "\(reason)"]
