@@ -360,7 +360,8 @@ final class BrokerLoop {
         self.stopped = stopped
         run()
         links.writeFanOut()
-        for (_, peer) in peers { peer.connection?.write(Reply.goAway(within: within, reason: "the broker stops", drains: false)) }
+        let goAway = Reply.goAway(within: within, reason: "the broker stops", drains: false)
+        for (_, peer) in peers { peer.connection?.write(goAway) }
         turn.flush()
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {

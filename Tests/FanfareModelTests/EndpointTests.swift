@@ -36,7 +36,8 @@ struct EndpointTests {
         let failure = #expect(throws: ProgramFailure.self) { try Endpoint(text) }
         #expect(failure?.exit == .configuration)
         // Host and port are judged, and shown, without their scheme.
-        #expect(failure?.text.contains(text.hasPrefix("tcp://") || text.hasPrefix("tls://") ? text.dropFirst(6) : text[...]) == true)
+        let hasScheme = text.hasPrefix("tcp://") || text.hasPrefix("tls://")
+        #expect(failure?.text.contains(hasScheme ? text.dropFirst(6) : text[...]) == true)
         #expect(failure?.text.contains("\n") == false)
     }
 
