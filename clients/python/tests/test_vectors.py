@@ -30,7 +30,7 @@ def write(meaning):
     options = meaning.get("options", {})
     if operation == "HELLO":
         keys = {key: meaning.get(key) for key in ("client", "name", "role", "namespace", "policy")}
-        for key in ("node", "attributes", "token", "capabilities"):
+        for key in ("node", "attributes", "token", "capabilities", "resume", "received"):
             if key in meaning:
                 keys[key] = meaning[key]
         return requests.hello(**keys)
@@ -110,7 +110,7 @@ def read_reply(fields):
         if value is not None or name == "value":
             meaning[name] = value
     extra = fields[1 + len(names[fields[0]]) :]
-    known = {"closed", "exclude", "outcome"}
+    known = {"closed", "exclude", "outcome", "drain"}
     options = {key: value for key, value in (extra[0] if extra else {}).items() if key in known}
     if options:
         meaning["options"] = options
@@ -128,7 +128,8 @@ def test_a_reply_is_read_as_what_it_means_whatever_the_pieces(vector, piece):
     [fields] = frames
     found = read_reply(fields)
     if found["operation"] == "WELCOME":
-        # Keys of later brokers are skipped by who reads the welcome, not by the reader of frames.
+        # Keys of later brokers are skipped by who reads the welcome, not by the reader of frames; so is a refusal to
+        # resume that was spelled out.
         found = {key: found[key] for key in vector["json"]}
         found["policy"] = {key: found["policy"][key] for key in vector["json"]["policy"]}
         found["limits"] = {key: found["limits"][key] for key in vector["json"]["limits"]}

@@ -11,6 +11,7 @@ from . import guard
 
 VERSION = 1
 CLOCK_CAPABILITY = "clock"
+RESUME_CAPABILITY = "resume"
 
 HELLO, PING, PONG, GOODBYE, CLOCK = 1, 2, 3, 4, 5
 SEND, RECEIVE, CANCEL, GIVE_BACK, REPORT, OPEN_CHANNELS, CLOSE_CHANNELS = 10, 11, 12, 13, 14, 15, 16
@@ -35,6 +36,8 @@ REASONS = {
 
 _OF_CLIENTS = frozenset([HELLO, GOODBYE, *range(SEND, ADMIN + 1)])
 HELLO_FRAME_BYTES = 4_096
+RESUME_TOKEN_BYTES = 64
+"""Of a resume token, at most."""
 FRAME_BYTES = 2 * 1_048_576 + 65_536
 _ID_MOST = 2**53 - 1
 _INT_MOST = 2**63 - 1
@@ -260,7 +263,23 @@ def _welcome(fields: Frame) -> bool:
         and type(keys.get("policy")) is dict
         and type(keys.get("limits")) is dict
         and all(_is_count(keys["limits"].get(key)) for key in _LIMITS)
+        and ("resume_token" not in keys or _resumption(keys))
     )
+
+
+def _resumption(keys: Dict[str, Any]) -> bool:
+    token, resumed = keys["resume_token"], keys.get("resumed", False)
+    return (
+        type(token) is bytes
+        and 0 < len(token) <= RESUME_TOKEN_BYTES
+        and _is_count(keys.get("grace_milliseconds", 0))
+        and type(resumed) is bool
+        and (not resumed or _is_count(keys.get("requests")))
+    )
+
+
+def _goaway(fields: Frame) -> bool:
+    return _is_count(fields[1]) and type(fields[2]) is str and type(_options(fields, 3).get("drain", False)) is bool
 
 
 # By operation: fields of a frame without options, and whether they are what they should be.
@@ -279,5 +298,5 @@ _SHAPES: Dict[int, Tuple[int, Callable[[Frame], bool]]] = {
     MEMBERS: (4, _members),
     FLUSHED: (2, lambda fields: _is_count(fields[1])),
     TAILED: (7, _tailed),
-    GOAWAY: (3, lambda fields: _is_count(fields[1]) and type(fields[2]) is str),
+    GOAWAY: (3, _goaway),
 }

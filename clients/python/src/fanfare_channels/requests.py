@@ -24,6 +24,8 @@ def hello(
     attributes: Optional[Dict[str, str]] = None,
     token: Optional[str] = None,
     capabilities: Sequence[str] = (),
+    resume: Optional[bytes] = None,
+    received: int = 0,
 ) -> bytes:
     keys: Dict[str, Any] = {"protocol": p.VERSION, "client": client, "name": name, "role": role, "namespace": namespace}
     if node is not None:
@@ -35,6 +37,9 @@ def hello(
         keys["token"] = token
     if capabilities:
         keys["capabilities"] = list(capabilities)
+    if resume is not None:
+        keys["resume"] = resume
+        keys["received"] = received
     return frame((p.HELLO, keys))
 
 
