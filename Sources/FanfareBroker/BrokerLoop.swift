@@ -12,15 +12,20 @@ final class BrokerLoop {
     let limits: Limits
     let reader: FrameReader
     let turn: WriteTurn
-    private let loop: any EventLoop
-    private let logger: Logger
-    private var core: Core
+    let loop: any EventLoop
+    let logger: Logger
+    var core: Core
     private var effects = Effects()
-    private var peers = Peers()
-    private var strangers: [ObjectIdentifier: Peer] = [:]
+    var peers = Peers()
+    /// The sessions that can be resumed, by their tokens.
+    var resumable: [Body: SessionID] = [:]
+    var resumeCounts = ResumeCounts()
+    /// What an admin's `drain` of the broker does.
+    var onDrain: (Milliseconds) -> Void = { _ in }
+    var strangers: [ObjectIdentifier: Peer] = [:]
     /// Peers that have been told the last and may still read it; the sweep closes those that do not.
     private var leaving: [ObjectIdentifier: Peer] = [:]
-    private let links: LinkWriter
+    let links: LinkWriter
     private var isFanOutScheduled = false
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
     private var ended = Observed.Traffic()
@@ -82,20 +87,26 @@ final class BrokerLoop {
         strangers.removeValue(forKey: ObjectIdentifier(peer))
         leaving.removeValue(forKey: ObjectIdentifier(peer))
         links.dismiss(peer)
-        guard let session = peer.session, peers.remove(session) != nil else { return }
-        if let traffic = peer.traffic { add(traffic, to: &ended) }
+        guard let session = peer.session, peers[session] === peer else { return }
         release(peer)
+        if peer.retained != nil, stopped == nil { detach(peer, session) } else { expel(session, nil) }
+    }
+
+    /// Ends a session that has not asked for it, and says why if there is something to say.
+    func expel(_ session: SessionID, _ failure: Failure?) {
         core.close(session, now: look(), into: &effects)
         run()
-        logger.debug("session ended", metadata: ["session": "\(session.value)"])
+        end(session, failure)
     }
 
     func open(_ hello: Hello, for peer: Peer) throws(Failure) -> SessionID {
         // A session that has ended must have left its place.
         run()
+        if let session = resume(hello, on: peer) { return session }
+        let resumption = newResumption(for: hello)
         let session: SessionID
         do throws(Failure) {
-            session = try core.open(hello, now: look(), into: &effects)
+            session = try core.open(hello, resumption: resumption, now: look(), into: &effects)
         } catch {
             // Letting time pass may have had effects on others even though the hello was refused.
             run()
@@ -103,6 +114,10 @@ final class BrokerLoop {
         }
         strangers.removeValue(forKey: ObjectIdentifier(peer))
         peers.insert(peer, session)
+        if let token = resumption?.token {
+            peer.retained = Retained(token: token)
+            resumable[token] = session
+        }
         if hello.capabilities.contains(Protocol.clockCapability) { peer.clockToldAt = .uptimeNanoseconds(0) }
         run()
         links.tellClock(to: peer, at: moment)
@@ -137,7 +152,8 @@ final class BrokerLoop {
     }
 
     /// Applies what was held back, in order; the session may be gone by then.
-    private func release(_ peer: Peer) {
+    func release(_ peer: Peer) {
+        guard !peer.held.isEmpty else { return }
         let held = peer.held
         peer.held.removeAll()
         guard let session = peer.session else { return }
@@ -170,6 +186,9 @@ final class BrokerLoop {
                 let isFirst = links.gather(reply, for: effects.targets[range], among: peers, at: moment)
                 if isFirst { writeFanOutAtEndOfTurn() }
             case .close(let session, let failure): end(session, failure)
+            case .drain(let within):
+                // The answer leaves first.
+                loop.assumeIsolated().execute { self.onDrain(within) }
             }
         }
         effects.removeAll()
@@ -182,6 +201,7 @@ final class BrokerLoop {
             core.setCongested(true, session, now: look(), into: &effects)
             logger.warning("a process does not read what it is sent", metadata: ["session": "\(session.value)"])
         }
+        endExhausted()
         if !effects.list.isEmpty { run() } else { arm() }
     }
 
@@ -213,15 +233,21 @@ final class BrokerLoop {
 
     private func end(_ session: SessionID, _ failure: Failure?) {
         guard let peer = peers.remove(session) else { return }
-        if let traffic = peer.traffic { add(traffic, to: &ended) }
+        if let retained = peer.retained { resumable.removeValue(forKey: retained.token) }
+        peer.retained = nil
+        peer.grace?.cancel()
+        add(peer.traffic, to: &ended)
         if let failure { write(.error(nil, failure), to: peer) }
         dismiss(peer)
+        logger.debug("session ended", metadata: ["session": "\(session.value)"])
+        completeStop()
     }
 
     /// Closes a connection once the peer has taken what was said last, which it may never do.
     private func dismiss(_ peer: Peer) {
-        leaving[ObjectIdentifier(peer)] = peer
         links.dismiss(peer)
+        guard peer.connection != nil else { return }
+        leaving[ObjectIdentifier(peer)] = peer
         peer.close()
     }
 
@@ -292,15 +318,23 @@ final class BrokerLoop {
         }
         for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
-                let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
-                core.close(session, now: look(), into: &effects)
-                run()
-                end(session, Failure(.silence, text))
+                giveUp(peer, session)
             } else if !peer.isPinged, isSilent(peer, for: limits.pingAfter, at: now) {
                 peer.isPinged = true
                 peer.connection?.write(Reply.ping(1))
             }
         }
+    }
+
+    /// A session that can be resumed only loses its link, without a word: one would count among its replies.
+    private func giveUp(_ peer: Peer, _ session: SessionID) {
+        guard peer.retained == nil else {
+            count(refused: .silence)
+            peer.connection?.close()
+            return
+        }
+        let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
+        expel(session, Failure(.silence, text))
     }
 
     private func isSilent(_ peer: Peer, for bound: Milliseconds, at now: NIODeadline) -> Bool {
@@ -319,17 +353,27 @@ final class BrokerLoop {
     private func observe() -> Observed {
         var observed = Observed()
         var total = ended
+        var detached = 0
         for (session, peer) in peers {
-            guard let passed = peer.traffic else { continue }
             var traffic = Observed.Traffic()
-            add(passed, to: &traffic)
-            add(passed, to: &total)
-            traffic.linkBytes = peer.connection?.pendingBytes ?? 0
+            add(peer.traffic, to: &traffic)
+            add(peer.traffic, to: &total)
+            if let connection = peer.connection {
+                traffic.linkBytes = connection.pendingBytes
+            } else {
+                traffic.linkBytes = peer.retained?.bytes ?? 0
+                let away = loop.now - peer.awaySince
+                traffic.away = Milliseconds(UInt64(clamping: away.nanoseconds / 1_000_000))
+                detached += 1
+            }
             observed.traffic[session] = traffic
         }
         observed.status = facts
         if let resilience { observed.status["resilience_testing"] = resilience.status }
         observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: look()).value)
+        observed.status["detached"] = .count(detached)
+        observed.status["resumed"] = .count(resumeCounts.resumed)
+        observed.status["resume_refused"] = .count(resumeCounts.refused)
         observed.status["strangers"] = .count(strangers.count)
         observed.status["frames_in"] = .count(total.framesIn)
         observed.status["frames_out"] = .count(total.framesOut)
@@ -363,6 +407,7 @@ final class BrokerLoop {
         let goAway = Reply.goAway(within: within, reason: "the broker stops", drains: false)
         for (_, peer) in peers { peer.connection?.write(goAway) }
         turn.flush()
+        for (session, peer) in peers where peer.connection == nil { expel(session, nil) }
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {
             for peer in self.everyone { peer.connection?.close() }
@@ -382,5 +427,5 @@ final class BrokerLoop {
 }
 
 extension Milliseconds {
-    fileprivate var amount: TimeAmount { .milliseconds(Int64(clamping: value)) }
+    var amount: TimeAmount { .milliseconds(Int64(clamping: value)) }
 }

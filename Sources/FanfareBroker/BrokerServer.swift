@@ -14,6 +14,10 @@ package final class BrokerServer: Sendable {
         /// Program and version, as clients and listings see it.
         package var version = "fanfare-broker"
 
+        /// What an admin's `drain` of the broker does, with the time it gives; called on the broker's loop, returns at
+        /// once. `nil`: the broker stops itself.
+        package var onDrain: (@Sendable (Milliseconds) -> Void)?
+
         /// Faults to make on purpose; `nil` in production.
         package var resilience: Resilience.Settings?
 
@@ -60,8 +64,13 @@ package final class BrokerServer: Sendable {
             throw error
         }
         let endpoints = MessageValue.array(listeners.map { .string($0.endpoint.description) })
-        try await loop.submit { broker.value.facts["endpoints"] = endpoints }.get()
-        return BrokerServer(loop: loop, broker: broker, listeners: listeners)
+        let server = BrokerServer(loop: loop, broker: broker, listeners: listeners)
+        try await loop.submit {
+            broker.value.facts["endpoints"] = endpoints
+            broker.value.onDrain =
+                configuration.onDrain ?? { [weak server] within in Task { await server?.stop(within: within) } }
+        }.get()
+        return server
     }
 
     /// Binds every endpoint, or none.

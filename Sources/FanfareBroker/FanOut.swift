@@ -54,9 +54,11 @@ final class FanOut {
         let position = peer.fanOutPosition
         guard position.frames < frameCount else { return 0 }
         frames.withUnsafeBytes { bytes in
-            peer.connection?.write(encoded: UnsafeRawBufferPointer(rebasing: bytes[position.bytes...]))
+            let news = UnsafeRawBufferPointer(rebasing: bytes[position.bytes...])
+            peer.connection?.write(encoded: news)
+            peer.retained?.keep(news, count: frameCount - position.frames)
         }
-        peer.framesMerged += UInt64(frameCount - position.frames - 1)
+        if peer.connection != nil { peer.framesMerged += UInt64(frameCount - position.frames - 1) }
         peer.fanOutPosition = Position(bytes: frames.count, frames: frameCount)
         return frames.count - position.bytes
     }

@@ -11,6 +11,8 @@ final class LinkWriter {
     private let fanOut = FanOut()
     /// Sessions whose links became too full; the core has not been told.
     private var congested: [SessionID] = []
+    /// Sessions without a link for which more is kept than may be.
+    private var exhausted: [SessionID] = []
     /// How often what was refused, by why.
     private(set) var refused: [ErrorCode: UInt64] = [:]
 
@@ -29,7 +31,11 @@ final class LinkWriter {
         case .deliver, .handOut: tellClock(to: peer, at: now)
         default: break
         }
-        peer.connection?.write(reply)
+        if let retained = peer.retained {
+            write(reply, to: peer, retained)
+        } else {
+            peer.connection?.write(reply)
+        }
         wrote(Self.bytesAtMost(reply), to: peer)
     }
 
@@ -44,6 +50,7 @@ final class LinkWriter {
         peer.clockToldAt = now
         let clock = Reply.clock(Milliseconds(now.uptimeNanoseconds / 1_000_000))
         peer.connection?.write(clock)
+        peer.retained?.keep(clock: clock)
         peer.unheededBytes -= Self.smallBytes
     }
 
@@ -81,13 +88,52 @@ final class LinkWriter {
     private func catchUp(_ peer: Peer) {
         guard !fanOut.isEmpty else { return }
         tellClock(to: peer, at: fanOut.begunAt)
-        wrote(fanOut.write(to: peer), to: peer)
+        let bytes = fanOut.write(to: peer)
+        if let retained = peer.retained { checkKept(retained, of: peer) }
+        wrote(bytes, to: peer)
+    }
+
+    // MARK: Sessions that can be resumed
+
+    /// Writes a reply of a session that can be resumed: what counts is kept.
+    private func write(_ reply: Reply, to peer: Peer, _ retained: Retained) {
+        switch reply {
+        case .welcome, .ping, .clock: peer.connection?.write(reply)
+        case .goAway:
+            if let connection = peer.connection { connection.write(reply) } else { peer.owedGoAway = reply }
+        default:
+            retained.write(reply, to: peer.connection)
+            checkKept(retained, of: peer)
+        }
+    }
+
+    /// Holds what is kept for a session to its bound: forgotten while the session has a link, on which it is under way;
+    /// without one nothing more is pushed, and at twice the bound the session ends.
+    private func checkKept(_ retained: Retained, of peer: Peer) {
+        guard retained.bytes > limits.resumeBytes else { return }
+        guard peer.connection?.isOpen != true else {
+            retained.forget()
+            if peer.clockToldAt != nil { peer.clockToldAt = .uptimeNanoseconds(0) }
+            return
+        }
+        guard let session = peer.session else { return }
+        noteCongested(peer, session)
+        if retained.bytes > 2 * limits.resumeBytes { exhausted.append(session) }
     }
 
     // MARK: Links that are not read
 
     /// A session whose link became too full; each is named once.
     func nextCongested() -> SessionID? { congested.popLast() }
+
+    /// A session that has no link and must end.
+    func nextExhausted() -> SessionID? { exhausted.popLast() }
+
+    private func noteCongested(_ peer: Peer, _ session: SessionID) {
+        guard !peer.isCongested else { return }
+        peer.isCongested = true
+        congested.append(session)
+    }
 
     /// What a reply adds to what waits for its link, at most; `nil` when that has to be looked up.
     private static func bytesAtMost(_ reply: Reply) -> Int? {
@@ -115,10 +161,7 @@ final class LinkWriter {
         // What waits grows by no more than what is written: until then there is no need to look again.
         peer.unheededBytes = max(0, limits.linkBytes - pendingBytes)
         guard pendingBytes > limits.linkBytes else { return }
-        if !peer.isCongested, let session = peer.session {
-            peer.isCongested = true
-            congested.append(session)
-        }
+        if let session = peer.session { noteCongested(peer, session) }
         guard pendingBytes > 2 * limits.linkBytes else { return }
         count(refused: .linkOverflow)
         logger.warning(

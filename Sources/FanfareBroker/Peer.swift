@@ -3,7 +3,8 @@ import FanfareProtocol
 import FanfareTransport
 import NIOCore
 
-/// One connection of the broker, from its first byte: a stranger until its hello is accepted, a session then.
+/// One connection of the broker, from its first byte: a stranger until its hello is accepted, a session then. A session
+/// that can be resumed stays when its connection goes, until another one takes it over.
 final class Peer: FrameReceiver {
     /// The session, once there is one.
     private(set) var session: SessionID?
@@ -26,17 +27,41 @@ final class Peer: FrameReceiver {
     var framesMerged: UInt64 = 0
     /// Requests the resilience mode holds back, in order.
     var held: [Request] = []
+    /// What its session was told and may have to be told again; `nil` when the session ends with its connection.
+    var retained: Retained?
+    /// When the connection was lost, while the session waits for another one.
+    var awaySince = NIODeadline.uptimeNanoseconds(0)
+    /// Ends the session when no connection has come by then.
+    var grace: Scheduled<Void>?
+    /// A request to leave that came while there was no connection.
+    var owedGoAway: Reply?
+    /// What earlier connections of the session carried.
+    private var earlier = FrameConnection.Traffic()
     private let broker: BrokerLoop
 
     init(_ broker: BrokerLoop) {
         self.broker = broker
     }
 
-    /// What has passed over the connection, while there is one.
-    var traffic: FrameConnection.Traffic? {
-        guard var traffic = connection?.traffic else { return nil }
+    /// What has passed over the session's connections.
+    var traffic: FrameConnection.Traffic {
+        var traffic = earlier
+        if let connection { traffic += connection.traffic }
         traffic.framesOut += framesMerged
         return traffic
+    }
+
+    /// Goes on with the session of a former connection, which has none afterwards.
+    func takeOver(_ former: Peer) {
+        session = former.session
+        retained = former.retained
+        isCongested = former.isCongested
+        clockToldAt = former.clockToldAt
+        owedGoAway = former.owedGoAway
+        earlier = former.traffic
+        former.grace?.cancel()
+        former.session = nil
+        former.retained = nil
     }
 
     func connectionOpened(_ connection: FrameConnection) {
@@ -49,6 +74,7 @@ final class Peer: FrameReceiver {
         do throws(Refusal) {
             let request = try broker.reader.request(payload)
             if let session {
+                if let retained { note(request, retained) }
                 broker.received(request, from: session, self)
             } else if case .hello(let hello) = request {
                 welcome(hello, on: connection)
@@ -56,11 +82,23 @@ final class Peer: FrameReceiver {
                 refuse(Refusal(id: request.id, failure: Failure(.helloExpected, "the first frame must be HELLO")))
             }
         } catch {
+            retained?.requestsTaken += 1
             let isStranger = session == nil && !error.failure.code.isFatal
             let failure =
                 isStranger
                 ? Failure(.helloExpected, "the first frame must be HELLO: \(error.failure.text)") : error.failure
             refuse(Refusal(id: error.id, failure: failure))
+        }
+    }
+
+    /// Counts what the client counts, and lets go of what it has received.
+    private func note(_ request: Request, _ retained: Retained) {
+        switch request {
+        case .pong: break
+        case .report(let report):
+            retained.requestsTaken += 1
+            retained.arrived(upTo: report.received)
+        default: retained.requestsTaken += 1
         }
     }
 
@@ -101,8 +139,12 @@ final class Peer: FrameReceiver {
     /// wrong type leave a session as it is.
     private func refuse(_ refusal: Refusal) {
         broker.run()
-        broker.write(.error(refusal.id, refusal.failure), to: self)
-        if refusal.failure.code.isFatal { close() }
+        if let session, refusal.failure.code.isFatal {
+            broker.expel(session, refusal.failure)
+        } else {
+            broker.write(.error(refusal.id, refusal.failure), to: self)
+            if refusal.failure.code.isFatal { close() }
+        }
     }
 
     /// Says what is still to be said, then closes.
@@ -111,7 +153,8 @@ final class Peer: FrameReceiver {
     }
 
     func connectionClosed(_ connection: FrameConnection) {
-        broker.left(self)
+        earlier += connection.traffic
         self.connection = nil
+        broker.left(self)
     }
 }

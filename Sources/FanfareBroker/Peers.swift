@@ -23,6 +23,12 @@ struct Peers: Sequence {
         count += 1
     }
 
+    /// Seats another peer in the place of the one that has it.
+    mutating func replace(_ session: SessionID, by peer: Peer) {
+        guard self[session] != nil else { return }
+        seats[Int(session.place)] = (session, peer)
+    }
+
     mutating func remove(_ session: SessionID) -> Peer? {
         guard let peer = self[session] else { return nil }
         seats[Int(session.place)] = nil

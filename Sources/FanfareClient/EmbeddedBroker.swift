@@ -76,6 +76,7 @@ final class EmbeddedBroker: LinkCarrier {
             case .fanOut(let reply, let range): for session in effects.targets[range] { deliver(reply, to: session) }
             case .close(let session, _):
                 if let link = links.removeValue(forKey: session) { inboxes.append((link, nil)) }
+            case .drain: break  // Only an admin can ask for it, and a layer's session is none.
             }
         }
         effects.removeAll()

@@ -207,6 +207,7 @@ extension Core {
             Column(name: "frames_out") { .number(Double(traffic($0).framesOut)) },
             Column(name: "bytes_in") { .number(Double(traffic($0).bytesIn)) },
             Column(name: "bytes_out") { .number(Double(traffic($0).bytesOut)) },
+            Column(name: "link") { .number(traffic($0).away.map { Double($0.value) } ?? -1) },
             Column(name: "link_bytes") { .number(Double(traffic($0).linkBytes)) },
             Column(name: "age_milliseconds") { .number(elapsed(since: sessions[$0].openedAt, now)) },
         ]
@@ -222,7 +223,8 @@ extension Core {
             "memberships": .count(sessions[slot].memberships), "receives": .count(sessions[slot].receives.count),
             "frames_in": .count(traffic.framesIn), "frames_out": .count(traffic.framesOut),
             "bytes_in": .count(traffic.bytesIn), "bytes_out": .count(traffic.bytesOut),
-            "link_bytes": .count(traffic.linkBytes), "age_milliseconds": age(since: sessions[slot].openedAt, now),
+            "link": traffic.away.map { .count($0.value) } ?? "up", "link_bytes": .count(traffic.linkBytes),
+            "age_milliseconds": age(since: sessions[slot].openedAt, now),
             "attributes": .map(hello.attributes.mapValues { .string($0) }),
         ]
     }

@@ -4,9 +4,11 @@ package import FanfareModel
 extension Core {
     /// Accepts a hello: the first effect is the session's `WELCOME`; then it gets what waited for its node.
     ///
+    /// - Parameter resumption: What the welcome says about going on with the session; the shell's matter.
     /// - Throws: `unsupported_protocol`, `bad_hello`, `node_taken` or `limit_reached`; nothing has changed then.
     package mutating func open(
         _ hello: Hello,
+        resumption: Welcome.Resumption? = nil,
         now: Instant,
         into effects: inout Effects
     ) throws(Failure) -> SessionID {
@@ -21,7 +23,8 @@ extension Core {
             Session(id: id, hello: hello, policy: policy, namespace: namespace, openedAt: now)
         )
         namespaces[namespace].sessions += 1
-        let welcome = Welcome(session: id, epoch: epoch, broker: broker, policy: policy, limits: limits)
+        var welcome = Welcome(session: id, epoch: epoch, broker: broker, policy: policy, limits: limits)
+        welcome.resumption = resumption
         effects.reply(.welcome(welcome), to: id)
         if let node = hello.node {
             namespaces[namespace].owners[node] = slot
@@ -46,6 +49,20 @@ extension Core {
         namespaces[namespace].sessions -= 1
         sessions.remove(slot)
         removeIfIdle(namespace)
+    }
+
+    /// A live session's hello, and the welcome of a link that goes on with it.
+    package func introduction(of session: SessionID) -> (hello: Hello, welcome: Welcome)? {
+        guard let slot = slot(of: session) else { return nil }
+        let policy = sessions[slot].policy
+        let welcome = Welcome(session: session, epoch: epoch, broker: broker, policy: policy, limits: limits)
+        return (sessions[slot].hello, welcome)
+    }
+
+    /// Ends a session's tails: its link is gone, and nobody watches.
+    package mutating func endTails(of session: SessionID) {
+        guard let slot = slot(of: session) else { return }
+        for id in sessions[slot].tails { removeTail(id, of: slot) }
     }
 
     /// Where a live session is; its place may be another's by now.

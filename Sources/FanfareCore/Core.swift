@@ -147,8 +147,9 @@ package struct Core {
         case .flush(let id): return try flush(id, session, now, &effects)
         case .inspect(_, let query): return .result(try inspect(query, now: now))
         case .tail(let id, let query): return try tail(id, query, session)
-        case .admin(_, let command, _):
-            throw Failure(.notOffered, "ADMIN \"\(command)\" is specified, but this broker does not offer it")
+        case .admin(let id, let command, let arguments):
+            try administer(id, command, arguments, session, now, &effects)
+            return .silence
         }
     }
 

@@ -8,6 +8,8 @@ package struct Effects {
         case fanOut(Reply, to: Range<Int>)
         /// The session is over; write what is pending, then close its connection.
         case close(SessionID, Failure?)
+        /// The broker itself is to stop, as on SIGTERM, within that time.
+        case drain(within: Milliseconds)
     }
 
     package private(set) var list: [Effect] = []
@@ -44,5 +46,9 @@ package struct Effects {
 
     mutating func close(_ session: SessionID, _ failure: Failure?) {
         list.append(.close(session, failure))
+    }
+
+    mutating func drain(within: Milliseconds) {
+        list.append(.drain(within: within))
     }
 }

@@ -16,13 +16,16 @@ package final class FrameBuffer {
     }
 
     private var lastACK: LastACK?
+    private let mergesAcknowledgements: Bool
     private static let prefixBytes = 4
     /// The first byte of an array of up to 15 elements, its count added.
     private static let shortArray: UInt8 = 0x90
     /// With the operation they fill the largest array whose count is in its first byte.
     private static let acknowledgementsPerFrame = 14
 
-    package init() {
+    /// - Parameter mergesAcknowledgements: Whether an `ACK` joins the one it follows; `false` where each frame counts.
+    package init(mergesAcknowledgements: Bool = true) {
+        self.mergesAcknowledgements = mergesAcknowledgements
         region = .allocate(capacity: 1)
         region.initialize(to: ByteRegion())
     }
@@ -39,7 +42,7 @@ package final class FrameBuffer {
     /// Appends one frame from the broker: length and payload. An `ACK` behind another one goes into its frame (section
     /// 6.1).
     package func append(_ reply: Reply) {
-        guard case .ack(let id) = reply else { return appendFrame { $0.write(reply) } }
+        guard mergesAcknowledgements, case .ack(let id) = reply else { return appendFrame { $0.write(reply) } }
         if let last = lastACK, last.end == region.pointee.count, last.ids < Self.acknowledgementsPerFrame {
             append(id, to: last)
         } else {

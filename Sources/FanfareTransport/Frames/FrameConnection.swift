@@ -38,6 +38,15 @@ package final class FrameConnection {
         package var framesOut: UInt64 = 0
         package var bytesIn: UInt64 = 0
         package var bytesOut: UInt64 = 0
+
+        package init() {}
+
+        package static func += (total: inout Traffic, more: Traffic) {
+            total.framesIn += more.framesIn
+            total.framesOut += more.framesOut
+            total.bytesIn += more.bytesIn
+            total.bytesOut += more.bytesOut
+        }
     }
 
     package private(set) var traffic = Traffic()
