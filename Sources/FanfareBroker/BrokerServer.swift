@@ -83,11 +83,16 @@ package final class BrokerServer: Sendable {
         do {
             for endpoint in configuration.endpoints {
                 listeners.append(
-                    try Listener.bind(endpoint, on: loop) { [broker = broker.value] in
+                    try Listener.bind(
+                        endpoint,
+                        on: loop,
+                        acceptsPerSecond: configuration.limits.acceptsPerSecond
+                    ) { [broker = broker.value] in
                         FrameConnection(
                             receiver: Peer(broker),
                             turn: broker.turn,
-                            frameBytes: configuration.limits.helloFrameBytes
+                            frameBytes: configuration.limits.helloFrameBytes,
+                            framesPerTurn: configuration.limits.framesPerTurn
                         )
                     }
                 )

@@ -16,6 +16,9 @@ package struct Limits: Sendable, Equatable {
     package var nesting = 16
     /// Elements (scalars, containers, keys) in one frame or message. More: `malformed_frame`.
     package var elements = 1_048_576
+    /// Frames of one connection handled in one turn of the loop; its others wait behind the other connections, so that
+    /// who floods with tiny frames keeps nobody waiting. A read of 64 KiB of ordinary frames has fewer.
+    package var framesPerTurn = 1_024
     /// Names in one membership, open, close or report request. More: `too_many_names`.
     package var namesPerFrame = 4_096
     /// Bytes of the text of an error, a reason or an attribute value. Longer texts are cut.
@@ -65,6 +68,9 @@ package struct Limits: Sendable, Equatable {
     package var sessions = 65_536
     /// Connections that have not said hello yet. More: the newest is closed.
     package var strangers = 1_024
+    /// Connections accepted a second, and a quarter of that at once. What comes faster, as when all clients come back
+    /// together, waits in the kernel; nothing is refused.
+    package var acceptsPerSecond = 5_000
     /// A hello must arrive within this time of the connection.
     package var helloWithin = Milliseconds(2_000)
     /// A silent peer is sent a `PING` after this.

@@ -44,6 +44,12 @@ extension Limits {
             "Values in one frame or message; more is answered malformed_frame."
         ),
         .integer(
+            "frames_per_turn",
+            \.framesPerTurn,
+            1...1_000_000,
+            "Frames of one connection handled before the other connections have their turn."
+        ),
+        .integer(
             "names_per_frame",
             \.namesPerFrame,
             1...65_536,
@@ -146,6 +152,12 @@ extension Limits {
             \.strangers,
             1...65_536,
             "Connections that have not said hello; of more the newest is closed."
+        ),
+        .integer(
+            "accepts_per_second",
+            \.acceptsPerSecond,
+            1...1_000_000,
+            "Connections accepted a second, a quarter of them at once; more wait in the kernel until then."
         ),
         .seconds(
             "hello_within_seconds",

@@ -11,9 +11,17 @@ package struct RunningPart: Sendable {
     package var name: String
     /// Stops it in good order; returns when it has stopped.
     package var stop: @Sendable () async -> Void
+    /// Returns when it has ended by itself, or when its task is cancelled; the program stops then. `nil` for what never
+    /// does.
+    package var ended: (@Sendable () async -> Void)?
 
-    package init(name: String, stop: @escaping @Sendable () async -> Void) {
+    package init(
+        name: String,
+        ended: (@Sendable () async -> Void)? = nil,
+        stop: @escaping @Sendable () async -> Void
+    ) {
         self.name = name
+        self.ended = ended
         self.stop = stop
     }
 }
@@ -79,7 +87,13 @@ package enum Program {
         )
         StandardStream.output.writeLine("\(name) ready on \(ready)")
 
-        let group = ServiceGroup(configuration: .init(services: parts.map(PartService.init), logger: logger))
+        let services = parts.map {
+            ServiceGroupConfiguration.ServiceConfiguration(
+                service: PartService(part: $0),
+                successTerminationBehavior: .gracefullyShutdownGroup
+            )
+        }
+        let group = ServiceGroup(configuration: .init(services: services, logger: logger))
         let waiting = Task {
             for await number in signals {
                 logger.notice("stopping", metadata: ["signal": "\(number == SIGINT ? "SIGINT" : "SIGTERM")"])
@@ -147,12 +161,13 @@ private final class SignalCount: Sendable {
 private struct PartService: Service {
     let part: RunningPart
 
-    init(_ part: RunningPart) {
-        self.part = part
-    }
-
     func run() async throws {
-        try await gracefulShutdown()
+        try await withThrowingTaskGroup(of: Void.self) { [part] tasks in
+            tasks.addTask { try await gracefulShutdown() }
+            if let ended = part.ended { tasks.addTask { await ended() } }
+            defer { tasks.cancelAll() }
+            try await tasks.next()
+        }
         await part.stop()
     }
 }

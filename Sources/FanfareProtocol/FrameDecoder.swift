@@ -20,25 +20,38 @@ package final class FrameDecoder {
     /// Bytes of an incomplete frame received so far.
     package var bufferedBytes: Int { partial.count }
 
-    /// Takes what one read brought and calls `frame` with each payload that is complete, in order.
+    /// Takes what one read brought, or the first frames of it, and calls `frame` with each payload that is complete, in
+    /// order.
     ///
     /// A payload that lies wholly inside `bytes` is not copied. After an error the stream cannot go on.
     ///
     /// - Parameters:
     ///   - bytes: Any cut of the stream, even empty.
+    ///   - frames: The most payloads to pass on, at least 1.
     ///   - frame: Gets a pointer that is valid only during the call. Must not feed this decoder.
+    /// - Returns: The bytes taken: all, or those of so many frames. The others are to be fed again.
     /// - Throws: `Failure(.frameTooLarge)` for a length of 0 or over ``limit``, as soon as its four bytes are there;
     ///   and whatever `frame` throws.
-    package func feed(_ bytes: UnsafeRawBufferPointer, _ frame: (UnsafeRawBufferPointer) throws -> Void) throws {
+    @discardableResult
+    package func feed(
+        _ bytes: UnsafeRawBufferPointer,
+        atMost frames: Int = .max,
+        _ frame: (UnsafeRawBufferPointer) throws -> Void
+    ) throws -> Int {
+        let hasPartial = !partial.isEmpty
         var rest = try completePartial(bytes[...], frame)
+        var left = hasPartial && partial.isEmpty ? frames - 1 : frames
         while rest.count >= Self.prefixBytes {
+            guard left > 0 else { return rest.startIndex }
             let length = try checkedLength(UnsafeRawBufferPointer(rebasing: rest))
             guard rest.count - Self.prefixBytes >= length else { break }
             let payload = rest.dropFirst(Self.prefixBytes).prefix(length)
             try frame(UnsafeRawBufferPointer(rebasing: payload))
             rest = rest[payload.endIndex...]
+            left -= 1
         }
         partial.append(contentsOf: rest)
+        return bytes.count
     }
 
     /// Whether a connection's first bytes are a plain HTTP request that came to the wrong port (section 1).

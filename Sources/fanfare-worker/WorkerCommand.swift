@@ -47,6 +47,9 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp(WorkerValues.help("origins") + " Repeatable.", valueName: "origin"))
     var origin: [String] = []
 
+    @Option(help: ArgumentHelp(WorkerValues.help("drain_seconds"), valueName: "seconds"))
+    var drainSeconds: String?
+
     @Flag(help: ArgumentHelp(WorkerValues.help("echo")))
     var echo = false
 
@@ -120,6 +123,7 @@ struct WorkerCommand: AsyncParsableCommand {
         try settings.set("tls_certificate_file", to: tlsCertificate.map { [$0] } ?? [], from: "--tls-certificate")
         try settings.set("tls_key_file", to: tlsKey.map { [$0] } ?? [], from: "--tls-key")
         try settings.set("origins", to: origin, from: "--origin")
+        try settings.set("drain_seconds", to: drainSeconds.map { [$0] } ?? [], from: "--drain-seconds")
         try settings.set("echo", to: echo ? ["true"] : [], from: "--echo")
         try settings.set("chat", to: chat.map { [String($0)] } ?? [], from: chat == true ? "--chat" : "--no-chat")
         try settings.set("sockets.compression", to: compression ? ["true"] : [], from: "--compression")
@@ -136,7 +140,8 @@ struct WorkerCommand: AsyncParsableCommand {
         }
         let router = plan.site.router(credentials)
         let stage = RunStage<WorkerServer>()
-        try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin) {
+        let (stopped, continuation) = AsyncStream.makeStream(of: Void.self)
+        try await Program.serve(program, logger: logger, stopWithin: plan.drain.total) {
             var parts: [RunningPart] = []
             if let (host, port) = plan.ops {
                 let ops = try await OpsServer.start(
@@ -151,13 +156,13 @@ struct WorkerCommand: AsyncParsableCommand {
                 )
                 parts.append(RunningPart(name: "operations") { await ops.stop() })
             }
-            let worker = try await WorkerServer.start(plan.server, router: router, logger: logger)
+            let worker = try await WorkerServer.start(plan.server, router: router, logger: logger) {
+                stage.current = .stopping
+                continuation.finish()
+            }
             stage.current = .running(worker)
             parts.append(
-                RunningPart(name: "worker") {
-                    stage.current = .stopping
-                    await worker.stop(within: plan.stopWithin)
-                }
+                RunningPart(name: "worker", ended: { for await _ in stopped {} }) { await worker.drain(plan.drain) }
             )
             return ("\(plan.address(port: worker.port)) (\(plan.server.name))", parts)
         }

@@ -38,6 +38,12 @@ extension WorkerLimits {
             1...65_535,
             "Connections the kernel keeps until they are accepted."
         ),
+        .integer(
+            "accepts_per_second",
+            \.acceptsPerSecond,
+            1...1_000_000,
+            "Connections accepted a second, a quarter of them at once; more wait in the kernel until then."
+        ),
         .integer("sockets", \.sockets, 1...10_000_000, "WebSockets at once; one more is answered 503."),
         .bytes(
             "message_bytes",
@@ -135,6 +141,12 @@ extension WorkerLimits {
             \.membersPerTurn,
             100...1_000_000,
             "Members of a group that get a message before other work has its turn."
+        ),
+        .integer(
+            "frames_per_turn",
+            \.framesPerTurn,
+            1...1_000_000,
+            "Frames of one client handled before the other clients have their turn."
         ),
     ]
 

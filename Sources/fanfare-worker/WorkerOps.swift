@@ -35,6 +35,12 @@ enum WorkerOps {
         .gauge("handshakes", "Connections that are no WebSocket yet. Growing: slow or hostile peers.") {
             $0.handshakes
         },
+        .gauge("draining", "1 while the worker takes its leave; its sockets go down to 0 then.") {
+            $0.isDraining ? 1 : 0
+        },
+        .gauge("closing", "Sockets that are being closed: a close frame to be answered or a last handler to end.") {
+            $0.closing
+        },
         .gauge("groups", "Groups with a socket here.") { $0.groups },
         .counter("messages_in", "Messages read from sockets.") { $0.counters.messagesIn },
         .counter("messages_out", "Messages given to sockets.") { $0.messagesOut },
@@ -47,6 +53,13 @@ enum WorkerOps {
         .counter("sockets_opened", "Handshakes that became WebSockets.") { $0.counters.socketsOpened },
         .counter("handshakes_dropped", "Connections closed before an answer: too many, too slow or not HTTP.") {
             $0.counters.handshakesDropped
+        },
+        .counter("accept_pauses", "Pauses of accepting because connections came faster than accepts_per_second.") {
+            $0.counters.acceptPauses
+        },
+        .counter("drained", "Sockets closed with 1012 because the worker takes its leave.") { $0.counters.drained },
+        .counter("drain_cut_off", "Connections still there when the time to take leave was over.") {
+            $0.counters.drainCutOff
         },
         .counter("group_messages", "Messages from the broker for groups.") { $0.counters.groupMessages },
         .counter("direct_messages", "Messages from the broker for one socket.") { $0.counters.directMessages },
@@ -120,6 +133,12 @@ enum WorkerOps {
             guard let health = try? await server.health() else {
                 return .json(503, ["ready": false, "reason": "the worker does not answer"])
             }
+            guard !health.isDraining else {
+                return .json(
+                    503,
+                    ["ready": false, "reason": "the worker drains", "sockets": .count(health.sockets)]
+                )
+            }
             guard !health.isConnected else { return .json(200, ["ready": true]) }
             return .json(
                 503,
@@ -131,7 +150,7 @@ enum WorkerOps {
     /// What `/healthz` tells of a running worker.
     static func facts(_ health: WorkerHealth, _ brokers: [Endpoint]) -> [String: MessageValue] {
         var facts: [String: MessageValue] = [
-            "status": health.isConnected ? "ok" : "no broker",
+            "status": health.isDraining ? "draining" : health.isConnected ? "ok" : "no broker",
             "broker": [
                 "connected": .bool(health.isConnected),
                 "endpoints": .array(brokers.map { .string($0.description) }),

@@ -10,6 +10,8 @@ struct WorkerValues: Sendable {
     var listen: String? = "127.0.0.1:8000"
     var ops: String?
     var name: String?
+    var drainFor = Milliseconds(10_000)
+    var drainDelay = Milliseconds(0)
     var stopWithin = Milliseconds(10_000)
     var logFormat: String?
     var logLevel: String? = Logger.Level.info.rawValue
@@ -83,10 +85,24 @@ struct WorkerValues: Sendable {
                 "What listings call this worker. Without it: the host's name and the process id."
             ),
             .seconds(
+                "drain_seconds",
+                \.drainFor,
+                0...3_600_000,
+                flag: "--drain-seconds",
+                "Over how long sockets are closed after SIGTERM, each with 1012 and the time after which to come back; "
+                    + "few sockets take less, 20 ms each. A second signal ends the worker at once."
+            ),
+            .seconds(
+                "drain_delay_seconds",
+                \.drainDelay,
+                0...600_000,
+                "How long connections are still accepted after SIGTERM, while /readyz says 503: time for load balancers."
+            ),
+            .seconds(
                 "stop_within_seconds",
                 \.stopWithin,
                 100...300_000,
-                "How long sockets get to take what is waiting for them after SIGTERM."
+                "How long after drain_seconds close frames may be answered, handlers may end and pages may be sent."
             ),
             .choice(
                 "log_format",
@@ -117,7 +133,7 @@ struct WorkerPlan: Sendable {
     var server = WorkerServer.Configuration()
     var site: SitePlan
     var ops: (host: String, port: Int)?
-    var stopWithin: Milliseconds
+    var drain: DrainPlan
     var logFormat: LogFormat?
     var logLevel: Logger.Level
 
@@ -135,7 +151,8 @@ struct WorkerPlan: Sendable {
     ) throws(ProgramFailure) {
         let values = settings.values
         site = try SitePlan(settings, environment: environment)
-        stopWithin = values.stopWithin
+        drain = DrainPlan(delay: values.drainDelay, spread: values.drainFor, rest: values.stopWithin)
+        server.drainDelay = values.drainDelay
         logFormat = values.logFormat.flatMap(LogFormat.init(rawValue:))
         logLevel = values.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
         server.limits = values.limits

@@ -60,6 +60,7 @@ package final class FrameConnection {
     private let receiver: any FrameReceiver
     private let turn: WriteTurn
     private let decoder: FrameDecoder
+    private let framesPerTurn: Int
     private let out = FrameBuffer()
     private var writer: SocketWriter?
     private var isDirty = false
@@ -70,9 +71,16 @@ package final class FrameConnection {
     ///   - receiver: Kept until the connection closes.
     ///   - turn: Gathers the writes of this loop.
     ///   - frameBytes: The largest payload accepted at first; see ``raise(frameBytes:)``.
-    package init(receiver: any FrameReceiver, turn: WriteTurn, frameBytes: Int) {
+    ///   - framesPerTurn: Frames of this connection handled before the other connections have their turn.
+    package init(
+        receiver: any FrameReceiver,
+        turn: WriteTurn,
+        frameBytes: Int,
+        framesPerTurn: Int = Limits().framesPerTurn
+    ) {
         self.receiver = receiver
         self.turn = turn
+        self.framesPerTurn = framesPerTurn
         decoder = FrameDecoder(limit: frameBytes)
     }
 
@@ -170,21 +178,33 @@ package final class FrameConnection {
 }
 
 extension FrameConnection: ByteReceiver {
+    /// All of it: on a NIO channel, which reads no more than it is asked for.
     package func received(_ bytes: UnsafeRawBufferPointer) {
-        guard isOpen else { return }
+        var taken = 0
+        while taken < bytes.count { taken += take(UnsafeRawBufferPointer(rebasing: bytes[taken...])) }
+    }
+
+    package func take(_ bytes: UnsafeRawBufferPointer) -> Int {
+        guard isOpen else { return bytes.count }
         lastHeard = .now()
-        traffic.bytesIn += UInt64(bytes.count)
-        if opensLikeHTTP(bytes) { return receiver.connection(self, failed: .http) }
+        if opensLikeHTTP(bytes) {
+            receiver.connection(self, failed: .http)
+            return bytes.count
+        }
         do {
-            try decoder.feed(bytes) { payload in
+            let taken = try decoder.feed(bytes, atMost: framesPerTurn) { payload in
                 guard isOpen else { return }
                 traffic.framesIn += 1
                 receiver.connection(self, received: payload)
             }
+            traffic.bytesIn += UInt64(taken)
+            return taken
         } catch {
-            guard isOpen else { return }
+            traffic.bytesIn += UInt64(bytes.count)
+            guard isOpen else { return bytes.count }
             let failure = error as? Failure ?? Failure(.malformedFrame, "the stream cannot be read: \(error)")
             receiver.connection(self, failed: .frame(failure))
+            return bytes.count
         }
     }
 

@@ -13,16 +13,20 @@ package struct Listener: Sendable {
 
     /// Binds `endpoint` and accepts on `loop`. On the loop; a name of a host is looked up there.
     ///
-    /// - Parameter make: Runs for each connection.
+    /// - Parameters:
+    ///   - acceptsPerSecond: What is accepted at most; what comes faster waits in the kernel.
+    ///   - make: Runs for each connection.
     /// - Throws: ``ProgramFailure`` with exit `configuration` when the address is taken, the folder is missing, or
     ///   somebody listens on the Unix socket already.
     package static func bind(
         _ endpoint: Endpoint,
         on loop: EpollLoop,
+        acceptsPerSecond: Int? = nil,
         make: @escaping () -> FrameConnection
     ) throws -> Listener {
         let (descriptor, file) = try listen(on: endpoint)
-        let listener = DescriptorListener(descriptor, on: loop) { descriptor, address in
+        let rate = acceptsPerSecond.map { AcceptRate(perSecond: $0) }
+        let listener = DescriptorListener(descriptor, on: loop, rate: rate) { descriptor, address in
             let connection = make()
             let carrier = DescriptorConnection(descriptor, on: loop, receiver: connection)
             connection.open(carrier.writer, remote: address.map { "\($0)" } ?? "unix")
@@ -56,6 +60,9 @@ package struct Listener: Sendable {
             return (descriptor, file)
         }
     }
+
+    /// How often accepting paused because connections came faster than the rate. On the loop.
+    package var ratePauses: UInt64 { listener.value.ratePauses }
 
     /// Removes the Unix socket, if it is still the one this listener made, and stops accepting. On the loop.
     package func close() {

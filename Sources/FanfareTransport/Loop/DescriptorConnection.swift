@@ -4,7 +4,11 @@ import Glibc
 package protocol ByteReceiver: AnyObject {
     /// What one read brought. The pointer is valid during the call only.
     func received(_ bytes: UnsafeRawBufferPointer)
-    /// Everything one read brought has been passed on.
+    /// Takes what one read brought, or as much of it as is one connection's due in one turn of the loop.
+    ///
+    /// - Returns: The bytes taken, at least one. The rest comes again in the next turn, behind the other connections.
+    func take(_ bytes: UnsafeRawBufferPointer) -> Int
+    /// Everything one read brought, or one turn's part of it, has been passed on.
     func finishedBurst()
     /// The connection is gone. The last call.
     func disconnected()
@@ -12,12 +16,18 @@ package protocol ByteReceiver: AnyObject {
 
 extension ByteReceiver {
     package func finishedBurst() {}
+
+    package func take(_ bytes: UnsafeRawBufferPointer) -> Int {
+        received(bytes)
+        return bytes.count
+    }
 }
 
 /// An established connection on an ``EpollLoop``: its descriptor, who reads it, and a ``SocketWriter`` over it.
 ///
-/// Keeps no buffer of its own: reads go to the loop's, and what the kernel does not take waits in the writer. Lives as
-/// long as its descriptor is open; not Sendable.
+/// One read a turn, of at most ``EpollLoop/readBytes``, into the loop's buffer; what the receiver leaves of it for the
+/// next turns is kept, and nothing else is read before that is gone. What the kernel does not take waits in the writer.
+/// Lives as long as its descriptor is open; not Sendable.
 package final class DescriptorConnection: DescriptorHandler {
     let descriptor: CInt
     let loop: EpollLoop
@@ -27,6 +37,20 @@ package final class DescriptorConnection: DescriptorHandler {
     private var isOpen = true
     private var isReading = true
     private var awaitsRoom = false
+    /// What has been read and is for the next turns; only a peer that floods has any.
+    private var rest: Rest?
+
+    private final class Rest {
+        let bytes: [UInt8]
+        var taken = 0
+        var isPostponed = false
+        /// The peer sends nothing more: nobody has to be held back any longer.
+        var isLast = false
+
+        init(_ bytes: [UInt8]) {
+            self.bytes = bytes
+        }
+    }
 
     /// Takes over `descriptor`, which must be a connected stream socket that does not block; it is closed with the
     /// connection. On the loop. Nothing is read before this turn of the loop has ended.
@@ -48,26 +72,50 @@ package final class DescriptorConnection: DescriptorHandler {
     package func ready(_ readiness: Readiness) {
         if readiness.contains(.writable), awaitsRoom { writer.drain() }
         guard isOpen, !readiness.isDisjoint(with: [.readable, .inputEnded, .broken]) else { return }
-        // Who does not read at the moment hears of a peer that has gone all the same, after what it sent last.
-        if isReading {
+        // Who does not read at the moment hears of a peer that has gone all the same, after what it sent last: the
+        // descriptor is reported in every turn until its end has been read.
+        let hasEnded = !readiness.isDisjoint(with: [.inputEnded, .broken])
+        if let rest {
+            rest.isLast = rest.isLast || hasEnded
+            postponeRest()
+        } else if isReading || hasEnded {
             readOnce()
-        } else if !readiness.isDisjoint(with: [.inputEnded, .broken]) {
-            while isOpen, !isReading, readOnce() {}
         }
     }
 
-    /// - Returns: Whether there may be more.
-    @discardableResult
-    private func readOnce() -> Bool {
+    private func readOnce() {
         let count = recv(descriptor, loop.readBuffer.baseAddress, loop.readBuffer.count, 0)
         guard count > 0 else {
-            if count < 0, errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR { return false }
-            end()
-            return false
+            guard count < 0, errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR else { return end() }
+            return
         }
-        receiver?.received(UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count]))
+        let bytes = UnsafeRawBufferPointer(rebasing: loop.readBuffer[..<count])
+        let taken = receiver?.take(bytes) ?? count
         receiver?.finishedBurst()
-        return true
+        guard taken < count, isOpen else { return }
+        rest = Rest(Array(bytes[taken...]))
+        postponeRest()
+    }
+
+    // MARK: Turns
+
+    private func postponeRest() {
+        guard let rest, !rest.isPostponed, isReading || rest.isLast else { return }
+        rest.isPostponed = true
+        loop.afterOthers { [self] in
+            rest.isPostponed = false
+            goOn(with: rest)
+        }
+    }
+
+    private func goOn(with rest: Rest) {
+        guard isOpen, isReading || rest.isLast else { return }
+        rest.taken += rest.bytes.withUnsafeBytes {
+            let bytes = UnsafeRawBufferPointer(rebasing: $0[rest.taken...])
+            return receiver?.take(bytes) ?? bytes.count
+        }
+        receiver?.finishedBurst()
+        if rest.taken < rest.bytes.count { postponeRest() } else { self.rest = nil }
     }
 
     /// Tells when the kernel has room again; ``SocketWriter/drain()`` follows.
@@ -82,6 +130,7 @@ package final class DescriptorConnection: DescriptorHandler {
         guard isOpen, isReading != self.isReading else { return }
         self.isReading = isReading
         loop.rewatch(descriptor, for: watched)
+        postponeRest()
     }
 
     /// Ends our half.
@@ -96,6 +145,7 @@ package final class DescriptorConnection: DescriptorHandler {
     package func end() {
         guard isOpen else { return }
         isOpen = false
+        rest = nil
         loop.unwatch(descriptor)
         writer.channelClosed()
         let receiver = receiver

@@ -10,18 +10,31 @@ package final class DescriptorListener: DescriptorHandler {
     private var isOpen = true
     private var isAccepting = false
     private var pause: Scheduled<Void>?
+    private var rate: AcceptRate?
+    /// How often accepting paused because connections came faster than the rate; they waited in the kernel.
+    package private(set) var ratePauses: UInt64 = 0
 
     /// Connections accepted in one turn; the next ones wait for the loop's other work.
     private static let acceptsPerTurn = 64
     /// How long nothing is accepted when the process or the system has no descriptor or memory left.
     private static let pauseWithout = TimeAmount.seconds(1)
+    /// The shortest pause of the rate: several connections are accepted after it, not one.
+    private static let pauseNanoseconds: UInt64 = 10_000_000
 
     /// Takes over `descriptor`, which listens; nothing is accepted before ``start()``.
     ///
-    /// - Parameter accepted: Gets each connection's descriptor, the callee's from then on, and where it comes from.
-    package init(_ descriptor: CInt, on loop: EpollLoop, accepted: @escaping (CInt, SocketAddress?) -> Void) {
+    /// - Parameters:
+    ///   - rate: What is accepted at most; what comes faster waits in the kernel's backlog. No bound without it.
+    ///   - accepted: Gets each connection's descriptor, the callee's from then on, and where it comes from.
+    package init(
+        _ descriptor: CInt,
+        on loop: EpollLoop,
+        rate: AcceptRate? = nil,
+        accepted: @escaping (CInt, SocketAddress?) -> Void
+    ) {
         self.descriptor = descriptor
         self.loop = loop
+        self.rate = rate
         self.accepted = accepted
         let flags = fcntl(descriptor, F_GETFL)
         _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK)
@@ -34,6 +47,15 @@ package final class DescriptorListener: DescriptorHandler {
         guard isOpen, !isAccepting else { return }
         isAccepting = true
         loop.watch(descriptor, for: .readable, self)
+    }
+
+    /// Accepts what waits in the kernel, which a close would reset, then stops accepting and gives up the port.
+    ///
+    /// - Parameter backlog: The most the kernel keeps.
+    package func finish(backlog: Int) {
+        rate = nil
+        for _ in 0..<max(1, backlog) where isOpen { guard acceptOne() else { break } }
+        close()
     }
 
     /// Stops accepting and gives up the port.
@@ -54,26 +76,44 @@ package final class DescriptorListener: DescriptorHandler {
     }
 
     package func ready(_ readiness: Readiness) {
+        let now = NIODeadline.now().uptimeNanoseconds
         for _ in 0..<Self.acceptsPerTurn where isOpen {
-            var address = sockaddr_storage()
-            var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-            let connection = withUnsafeMutablePointer(to: &address) {
-                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { fanfare_accept(descriptor, $0, &length) }
+            if let wait = rate?.take(at: now), wait > 0 {
+                ratePauses += 1
+                return pause(for: .nanoseconds(Int64(clamping: max(wait, Self.pauseNanoseconds))))
             }
-            guard connection >= 0 else { return failed(errno) }
-            let peer = SocketAddress(address)
-            if peer != nil { Self.sendAtOnce(connection) }
-            accepted(connection, peer)
+            guard acceptOne() else { return }
         }
+    }
+
+    /// - Returns: Whether there may be another one.
+    private func acceptOne() -> Bool {
+        var address = sockaddr_storage()
+        var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let connection = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { fanfare_accept(descriptor, $0, &length) }
+        }
+        guard connection >= 0 else {
+            failed(errno)
+            return false
+        }
+        let peer = SocketAddress(address)
+        if peer != nil { Self.sendAtOnce(connection) }
+        accepted(connection, peer)
+        return true
     }
 
     private func failed(_ reason: CInt) {
         switch reason {
-        case EMFILE, ENFILE, ENOBUFS, ENOMEM:
-            stop()
-            pause = loop.assumeIsolated().scheduleTask(in: Self.pauseWithout) { self.start() }
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM: pause(for: Self.pauseWithout)
         default: break
         }
+    }
+
+    /// Leaves who comes now to the kernel's backlog.
+    private func pause(for time: TimeAmount) {
+        stop()
+        pause = loop.assumeIsolated().scheduleTask(in: time) { self.start() }
     }
 
     // MARK: Sockets

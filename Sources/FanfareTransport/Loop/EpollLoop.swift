@@ -70,6 +70,8 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
     private var watches: ContiguousArray<Watch> = []
     private var tasks: ContiguousArray<() -> Void> = []
     private var running: ContiguousArray<() -> Void> = []
+    private var postponed: ContiguousArray<() -> Void> = []
+    private var resuming: ContiguousArray<() -> Void> = []
     var timers = LoopTimers()
     private var isStopping = false
     private var onStopped: [@Sendable () -> Void] = []
@@ -147,6 +149,12 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         tasks.append(task)
     }
 
+    /// Runs `task` in the next turn, behind everything that is ready then: for work that is done in parts, so that who
+    /// has much of it does not keep the loop. On the loop.
+    package func afterOthers(_ task: @escaping () -> Void) {
+        postponed.append(task)
+    }
+
     /// Runs `task` on the loop, from any thread; in order among those of one caller. Dropped once the loop has ended.
     package func execute(_ task: @escaping @Sendable () -> Void) {
         _ = accept(task)
@@ -222,9 +230,15 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         defer { events.deallocate() }
         while !isStopping {
             let count = fanfare_epoll_wait(epoll, events.baseAddress, CInt(events.count), waitNanoseconds)
+            // Taken before the others' turn: what they postpone is for the next one.
+            swap(&postponed, &resuming)
             for event in events.prefix(Int(max(0, count))) { dispatch(event) }
             let now = NIODeadline.now()
             while let task = timers.popDue(at: now) { task() }
+            if !resuming.isEmpty {
+                for task in resuming { task() }
+                resuming.removeAll(keepingCapacity: true)
+            }
             runTasks()
         }
         end()
@@ -232,7 +246,7 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
 
     /// Until the next timer; less than 0 when there is none, and not at all when tasks wait.
     private var waitNanoseconds: Int64 {
-        guard tasks.isEmpty else { return 0 }
+        guard tasks.isEmpty, postponed.isEmpty else { return 0 }
         guard let deadline = timers.next else { return -1 }
         return max(0, (deadline - .now()).nanoseconds)
     }
@@ -271,8 +285,9 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
             for timer in timers.removeAll() { timer.cancelled() }
             while !tasks.isEmpty { runTasks() }
         }
-        let left = watches
+        let left = (watches, postponed)
         watches = []
+        postponed = []
         // A later thread may get the same number.
         thread.store(0, ordering: .relaxed)
         withExtendedLifetime(left) {}

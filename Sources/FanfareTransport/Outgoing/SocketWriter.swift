@@ -64,6 +64,8 @@ package final class SocketWriter {
     private var endWhenDrained: CloseMode?
 
     private static let partBytes = 65_536
+    /// Of what waits, written in one turn: a peer that reads a long queue fast does not keep the loop.
+    private static let drainBytes = 4 * partBytes
 
     /// On the connection's loop.
     init(connection: DescriptorConnection) {
@@ -257,16 +259,20 @@ package final class SocketWriter {
     /// The kernel has room again: sends what waits.
     func drain() {
         guard let backlog, let connection else { return }
+        var drained = 0
         while true {
             if backlog.part.isEmpty { backlog.part = backlog.takePart() }
             guard !backlog.part.isEmpty else { break }
+            // Still watched for room: the next turn goes on.
+            guard drained < Self.drainBytes else { return }
             let taken = backlog.part.withUnsafeBytes { Self.send($0, to: descriptor) }
             guard taken >= 0 else { return connection.end() }
             backlog.part = backlog.part.dropFirst(taken)
             guard backlog.part.isEmpty else { return }
+            drained += taken
         }
         connection.awaitRoom(false)
-        drained()
+        self.drained()
     }
 
     // MARK: By way of NIO

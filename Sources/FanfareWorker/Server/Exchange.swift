@@ -102,10 +102,11 @@ package final class Exchange {
                     Denial(
                         .text(
                             .serviceUnavailable,
-                            "This worker holds as many sockets as it may.",
-                            headers: [.retryAfter: "10"]
+                            worker.isDraining
+                                ? "This worker is about to stop." : "This worker holds as many sockets as it may.",
+                            headers: [.retryAfter: worker.isDraining ? "1" : "10"]
                         ),
-                        reason: "full"
+                        reason: worker.isDraining ? "draining" : "full"
                     )
                 )
             )

@@ -167,6 +167,11 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
+    /// Whether it has a request whose answer is not on its way yet, whole.
+    var isBusy: Bool {
+        !hasAnswered && (request != nil || exchange != nil) || context?.channel.isWritable == false
+    }
+
     /// Closes whatever is going on.
     func abandon() {
         context?.close(promise: nil)

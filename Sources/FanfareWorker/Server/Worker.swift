@@ -29,7 +29,12 @@ public struct Worker: Service {
         public var origins = OriginPolicy.sameOrigin
         /// The bounds of connections.
         public var limits = WorkerLimits()
-        /// Seconds that connections get to end after a stop was asked for.
+        /// Seconds over which connections are closed after a stop was asked for, each with 1012 and the time after which
+        /// its client may come back. Few connections take less: 20 ms each.
+        public var drainSeconds = 10.0
+        /// Seconds between the announcement of a stop, on `/readyz`, and the end of accepting.
+        public var drainDelaySeconds = 0.0
+        /// Seconds after ``drainSeconds`` for close frames to be answered, handlers to end and pages to be sent.
         public var stopWithinSeconds = 10.0
         /// Called once, when connections are taken, with the port: the one the system chose when ``listen`` ends in `:0`.
         public var onReady: (@Sendable (_ port: Int) -> Void)?
@@ -56,36 +61,52 @@ public struct Worker: Service {
         self.logger = logger
     }
 
-    /// Serves until its task is cancelled or a graceful shutdown is asked for; then connections end with 1001.
+    /// Serves until a graceful shutdown is asked for, or the broker asks for it (`fanfare drain`): then it is drained.
+    /// When its task is cancelled, also in the middle of that, connections end at once with 1001.
     ///
     /// - Throws: What is wrong with the configuration, in one line.
     public func run() async throws {
-        let server = try await WorkerServer.start(try plan(), router: router, logger: logger)
-        logger.info("ready", metadata: ["listen": "\(configuration.listen)", "port": "\(server.port)"])
-        configuration.onReady?(server.port)
-        let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
-        await withGracefulShutdownHandler {
-            await withTaskCancellationHandler {
-                for await _ in stream {}
-            } onCancel: {
-                continuation.finish()
-            }
-        } onGracefulShutdown: {
+        let (stopped, continuation) = AsyncStream.makeStream(of: Void.self)
+        let server = try await WorkerServer.start(try plan(), router: router, logger: logger) {
             continuation.finish()
         }
-        await server.stop(within: Milliseconds(seconds: configuration.stopWithinSeconds))
+        logger.info("ready", metadata: ["listen": "\(configuration.listen)", "port": "\(server.port)"])
+        configuration.onReady?(server.port)
+        let drain = DrainPlan(
+            delay: Milliseconds(seconds: configuration.drainDelaySeconds),
+            spread: Milliseconds(seconds: configuration.drainSeconds),
+            rest: Milliseconds(seconds: configuration.stopWithinSeconds)
+        )
+        await withGracefulShutdownHandler {
+            for await _ in stopped {}
+        } onGracefulShutdown: {
+            Task { await server.drain(drain) }
+        }
+        // Nothing is left of a worker that was drained.
+        await server.stop(within: Milliseconds(0))
     }
 
-    /// ``run()`` until SIGTERM or SIGINT.
+    /// ``run()`` until SIGTERM or SIGINT; a second one stops at once.
     ///
     /// - Parameter others: Run and stopped together with it, such as a ``BackgroundWorker``.
     public func serve(with others: [any Service] = []) async throws {
-        let group = ServiceGroup(
-            services: others + [self],
-            gracefulShutdownSignals: [.sigterm, .sigint],
-            logger: logger
-        )
-        try await group.run()
+        var plan = ServiceGroupConfiguration(services: others.map { .init(service: $0) }, logger: logger)
+        plan.addServiceConfiguration(.init(service: self, successTerminationBehavior: .gracefullyShutdownGroup))
+        let group = ServiceGroup(configuration: plan)
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            tasks.addTask {
+                var count = 0
+                for await _ in signals {
+                    count += 1
+                    guard count == 1 else { return }
+                    await group.triggerGracefulShutdown()
+                }
+            }
+            defer { tasks.cancelAll() }
+            try await tasks.next()
+        }
     }
 
     private func plan() throws -> WorkerServer.Configuration {
@@ -95,6 +116,7 @@ public struct Worker: Service {
         plan.brokers = try ProcessFacts.endpoints(configuration.brokers)
         (plan.listenHost, plan.listenPort) = try Endpoint.hostAndPort(configuration.listen, portDefault: nil)
         plan.workerLimits = configuration.limits
+        plan.drainDelay = Milliseconds(seconds: configuration.drainDelaySeconds)
         plan.origins = configuration.origins
         plan.tls = configuration.tlsFiles.map { .init(certificateFile: $0.certificate, keyFile: $0.key) }
         return plan

@@ -8,6 +8,10 @@ public struct WorkerHealth: Sendable, Equatable {
     public var name = ""
     /// The node of its process channels.
     public var node = ""
+    /// Whether the worker takes its leave: it is not ready, and closes its sockets one after the other.
+    public var isDraining = false
+    /// Sockets that sent or got a close frame and are not gone yet.
+    public var closing = 0
     /// WebSockets now.
     public var sockets = 0
     /// Connections that are no WebSocket yet.
@@ -62,6 +66,12 @@ public struct WorkerCounters: Sendable, Equatable {
     public var handlersFull: UInt64 = 0
     /// Requests, connections and messages refused, by reason.
     public var refusals: [String: UInt64] = [:]
+    /// Sockets a drain has closed, with 1012.
+    public var drained: UInt64 = 0
+    /// Connections that were still there when a drain or stop had no time left.
+    public var drainCutOff: UInt64 = 0
+    /// How often accepting paused because connections came faster than ``WorkerLimits/acceptsPerSecond``.
+    public var acceptPauses: UInt64 = 0
     /// Links to a broker that were made.
     public var links: UInt64 = 0
 }

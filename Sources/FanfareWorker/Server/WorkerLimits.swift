@@ -17,6 +17,10 @@ public struct WorkerLimits: Sendable, Equatable {
     public var headerFields = 100
     /// Connections the kernel keeps until they are accepted.
     public var backlog: Int32 = 1_024
+    /// Connections accepted a second, and a quarter of that at once. What comes faster, as when all clients come back
+    /// together, waits in the kernel's backlog; nothing is refused. A handshake takes about 0.1 ms of processor time, so
+    /// that this is half of a core: the other half serves who is there already.
+    public var acceptsPerSecond = 5_000
 
     // MARK: Sockets
 
@@ -68,6 +72,13 @@ public struct WorkerLimits: Sendable, Equatable {
     public var mergedBytes = 262_144
     /// Members of one group that get a message in one turn of the loop: with more, others' messages pass in between.
     public var membersPerTurn = 2_000
+
+    // MARK: Fairness
+
+    /// Frames of one client handled in one turn of the loop. Its others wait behind the other clients, and nothing more
+    /// is read of it, so that who floods with tiny frames keeps nobody waiting. The bytes are bounded anyway: one read
+    /// of at most 64 KiB a turn. Over TLS only that.
+    public var framesPerTurn = 256
 
     /// The documented defaults.
     public init() {}

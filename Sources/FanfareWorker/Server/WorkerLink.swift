@@ -21,6 +21,8 @@ final class WorkerLink: LayerDelegate {
     private(set) var lastFailure: Failure?
     /// Called once, when the first link is made.
     var onFirstConnect: (() -> Void)?
+    /// Called when the broker asks the worker to drain within a time.
+    var onDrainAsked: ((Milliseconds) -> Void)?
 
     unowned let worker: WorkerLoop
     let port: LayerPort

@@ -20,11 +20,14 @@ final class WorkerListener {
 
     private let listener: DescriptorListener
     private let socketFile: SocketFile?
+    private let backlog: Int
 
     /// Accepts for `worker`; not before ``start()``.
     init(_ port: Port, _ configuration: WorkerServer.Configuration, on loop: EpollLoop, _ worker: WorkerLoop) {
         socketFile = port.socketFile
-        listener = DescriptorListener(port.descriptor, on: loop) { descriptor, address in
+        let rate = AcceptRate(perSecond: configuration.workerLimits.acceptsPerSecond)
+        backlog = Int(configuration.workerLimits.backlog)
+        listener = DescriptorListener(port.descriptor, on: loop, rate: rate) { descriptor, address in
             guard worker.admitsStranger() else {
                 Glibc.close(descriptor)
                 return
@@ -44,6 +47,15 @@ final class WorkerListener {
 
     func start() {
         listener.start()
+    }
+
+    /// How often accepting paused because connections came faster than the rate.
+    var ratePauses: UInt64 { listener.ratePauses }
+
+    /// Accepts what the kernel holds, and nothing more.
+    func finish() {
+        socketFile?.remove()
+        listener.finish(backlog: backlog)
     }
 
     func close() {

@@ -53,7 +53,13 @@ package final class WorkerLoop {
     package var onHandlerFailure: ((any Error, String) -> Void)?
     /// Connections that are no sockets yet, with the tick at which they are given up.
     private var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
-    private var isStopping = false
+    private(set) var isStopping = false
+    /// The drain under way.
+    var drain: WorkerDrain?
+    /// Whether the port accepts no more.
+    private var isClosing: Bool {
+        if case .closing = drain?.stage { true } else { isStopping }
+    }
     private var onEmpty: (() -> Void)?
 
     /// The time between two ticks; every deadline of a connection is rounded up to it.
@@ -100,6 +106,8 @@ package final class WorkerLoop {
     package var health: WorkerHealth {
         var health = WorkerHealth()
         health.isConnected = link.welcome != nil
+        health.isDraining = isDraining
+        health.closing = max(leaving.count, ending.count)
         health.lastFailure = link.lastFailure?.text
         health.name = name
         health.node = node
@@ -124,7 +132,7 @@ package final class WorkerLoop {
     func isGroup(_ name: String) -> Bool { Names.isGroup(name, names) }
 
     /// Whether one more socket is within the limits.
-    var hasRoom: Bool { !isStopping && sockets.count + max(leaving.count, ending.count) < limits.sockets }
+    var hasRoom: Bool { !isClosing && sockets.count + max(leaving.count, ending.count) < limits.sockets }
 
     /// Whether one more connection may begin a handshake.
     func admitsStranger() -> Bool {
@@ -139,6 +147,12 @@ package final class WorkerLoop {
         strangers[ObjectIdentifier(handler)] = (handler, ticks + Self.ticks(limits.handshakeWithin) + 1)
     }
 
+    /// Lets go of connections that have asked for nothing a tick after they came: they hold nothing up.
+    func dropIdleStrangers() {
+        let latest = ticks + Self.ticks(limits.handshakeWithin) - 1
+        for (handler, deadline) in strangers.values where deadline <= latest && !handler.isBusy { handler.abandon() }
+    }
+
     func strangerLeft(_ handler: HTTPHandler) {
         strangers[ObjectIdentifier(handler)] = nil
     }
@@ -151,6 +165,15 @@ package final class WorkerLoop {
 
     /// Those that get messages.
     var openSockets: [Socket] { Array(sockets.values) }
+
+    /// Some of them, whichever.
+    func openSockets(atMost count: Int) -> [Socket] { Array(sockets.values.prefix(count)) }
+
+    /// Sockets that are not closed yet, and connections that are none.
+    var connectionsLeft: Int { sockets.count + Set(leaving.keys).union(ending.keys).count + strangers.count }
+
+    /// Whether there is any.
+    var hasConnections: Bool { !(sockets.isEmpty && leaving.isEmpty && ending.isEmpty && strangers.isEmpty) }
 
     /// Makes a socket that nobody knows yet.
     func makeSocket(

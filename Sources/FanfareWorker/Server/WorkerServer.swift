@@ -34,6 +34,8 @@ package final class WorkerServer: Sendable {
         package var version = ""
         /// Which pages may open sockets where no router says otherwise.
         package var origins = OriginPolicy.sameOrigin
+        /// How long the port stays open when a drain has begun, for one that the broker asks for.
+        package var drainDelay = Milliseconds(0)
 
         package init() {}
     }
@@ -54,7 +56,14 @@ package final class WorkerServer: Sendable {
 
     private let loop: EpollLoop
     private let running: NIOLoopBound<Running>
-    private let isStopping = Atomic(false)
+    private let ending = Mutex(Ending())
+    private let onStopped: @Sendable () -> Void
+
+    /// The ends that have begun.
+    private struct Ending {
+        var draining: Task<Void, Never>?
+        var stopping: Task<Void, Never>?
+    }
 
     /// What lives on the loop.
     private struct Running {
@@ -69,11 +78,13 @@ package final class WorkerServer: Sendable {
     private init(
         port: Int,
         loop: EpollLoop,
-        running: NIOLoopBound<Running>
+        running: NIOLoopBound<Running>,
+        onStopped: @escaping @Sendable () -> Void
     ) {
         self.port = port
         self.loop = loop
         self.running = running
+        self.onStopped = onStopped
     }
 
     /// Binds the port, dials the broker and serves.
@@ -81,12 +92,14 @@ package final class WorkerServer: Sendable {
     /// A broker that cannot be reached is no failure: the worker keeps trying, and until then closes new sockets with
     /// 1013 and the reason `no broker`.
     ///
+    /// - Parameter onStopped: Called once when it has stopped, by whatever: the broker can ask for it as well.
     /// - Throws: ``ProgramFailure`` with exit `configuration` for a port that is taken by somebody who does not share
     ///   it, or a host that does not exist.
     package static func start(
         _ configuration: Configuration,
         router: Router,
-        logger: Logger
+        logger: Logger,
+        onStopped: @escaping @Sendable () -> Void = {}
     ) async throws -> WorkerServer {
         let loop = try EpollLoop(name: "fanfare-worker")
         do {
@@ -107,8 +120,15 @@ package final class WorkerServer: Sendable {
             }.get()
             loop.scheduleTask(in: firstLinkWithin) { connected.succeed() }
             try await connected.futureResult.get()
-            try await loop.submit { running.value.port.start() }.get()
-            return WorkerServer(port: port.number, loop: loop, running: running)
+            let server = WorkerServer(port: port.number, loop: loop, running: running, onStopped: onStopped)
+            let delay = configuration.drainDelay
+            try await loop.submit { [weak server] in
+                running.value.parts.worker.link.onDrainAsked = { within in
+                    server?.beginDrain(DrainPlan(within: within, delay: delay))
+                }
+                running.value.port.start()
+            }.get()
+            return server
         } catch {
             try? await loop.shutdownGracefully()
             throw error
@@ -117,27 +137,76 @@ package final class WorkerServer: Sendable {
 
     /// What the worker holds and has counted.
     package func health() async throws -> WorkerHealth {
-        try await running.eventLoop.submit { [running] in running.value.parts.worker.health }.get()
+        try await running.eventLoop.submit { [running] in
+            var health = running.value.parts.worker.health
+            health.counters.acceptPauses = running.value.port.ratePauses
+            return health
+        }.get()
     }
 
-    /// Stops accepting, closes every socket with 1001, takes leave of the broker and ends.
-    ///
-    /// - Parameter within: Sockets that have not answered the close frame by then are cut off.
-    package func stop(within: Milliseconds) async {
-        guard !isStopping.exchange(true, ordering: .sequentiallyConsistent) else { return }
-        let emptied = loop.makePromise(of: Void.self)
-        loop.execute { [running] in
-            running.value.port.close()
-            running.value.parts.worker.stop { emptied.succeed() }
+    /// Takes leave gently: not ready from now on, then no new connections, every socket closed with 1012 at its own time
+    /// and told when to come back, requests answered, handlers waited for; then ``stop(within:)``. Once it has begun,
+    /// further calls wait for the same end.
+    package func drain(_ plan: DrainPlan) async {
+        await beginDrain(plan).value
+    }
+
+    @discardableResult
+    private func beginDrain(_ plan: DrainPlan) -> Task<Void, Never> {
+        ending.withLock { ending in
+            if let begun = ending.stopping ?? ending.draining { return begun }
+            // Handed to the loop under the lock: before any stop, after which it would not run any more.
+            let emptied = emptied(within: plan.total) { running, done in
+                running.parts.worker.drain(plan, stopAccepting: { running.port.finish() }, onEnd: done)
+            }
+            let task = Task {
+                try? await emptied.get()
+                await self.stop(within: Milliseconds(0))
+            }
+            ending.draining = task
+            return task
         }
-        loop.scheduleTask(in: .milliseconds(Int64(clamping: within.value))) { emptied.succeed() }
-        try? await emptied.futureResult.get()
+    }
+
+    /// - Returns: Succeeds when `begin` says that it is done, or the time is over, or the loop has ended.
+    private func emptied(
+        within: Milliseconds,
+        _ begin: @escaping @Sendable (Running, @escaping () -> Void) -> Void
+    ) -> EventLoopFuture<Void> {
+        let emptied = loop.makePromise(of: Void.self)
+        let deadline = loop.scheduleTask(in: .milliseconds(Int64(clamping: within.value))) {}
+        deadline.futureResult.whenComplete { _ in emptied.succeed() }
+        loop.execute { [running] in begin(running.value) { deadline.cancel() } }
+        return emptied.futureResult
+    }
+
+    /// Stops accepting, closes every socket with 1001, takes leave of the broker and ends. Once it has begun, further
+    /// calls wait for the same end.
+    ///
+    /// - Parameter within: What has not ended by then is cut off.
+    package func stop(within: Milliseconds) async {
+        let stopping = ending.withLock { ending in
+            if let begun = ending.stopping { return begun }
+            let begun = Task { await self.end(within) }
+            ending.stopping = begun
+            return begun
+        }
+        await stopping.value
+    }
+
+    private func end(_ within: Milliseconds) async {
+        try? await emptied(within: within) { running, done in
+            running.port.close()
+            running.parts.worker.stop(done)
+        }.get()
         try? await loop.submit { [running] in
             running.value.timer.cancel()
+            running.value.parts.worker.cutOff()
             running.value.parts.session.stop()
         }.get()
         // The goodbye leaves at the end of the turn that gathered it; another turn and it has.
         for _ in 0..<2 { try? await loop.submit {}.get() }
         try? await loop.shutdownGracefully()
+        onStopped()
     }
 }

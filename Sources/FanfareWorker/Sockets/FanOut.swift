@@ -221,9 +221,10 @@ final class FanOut {
         send(&frames, to: audience, part)
         if part.upperBound == pass.end { recycle(&frames) }
         guard members < .max, !underWay.isEmpty || !dirty.isEmpty else { return }
-        loop.assumeIsolated().execute { [self] in
+        let next = { [self] in
             if underWay.isEmpty { burstEnded() } else { goOn(atMost: membersPerTurn) }
         }
+        if let loop = loop as? EpollLoop { loop.afterOthers(next) } else { loop.assumeIsolated().execute(next) }
     }
 
     /// Has the members that fell short keep the rest, all of them before any may leave or call others.

@@ -142,14 +142,21 @@ package final class Socket {
 
     // MARK: In
 
-    /// What one read brought.
+    /// What one read brought, all of it.
     package func received(_ bytes: UnsafeRawBufferPointer) {
+        var taken = 0
+        while taken < bytes.count { taken += take(UnsafeRawBufferPointer(rebasing: bytes[taken...])) }
+    }
+
+    /// What one read brought, up to this client's due in one turn of the loop.
+    package func take(_ bytes: UnsafeRawBufferPointer) -> Int {
         wasHeard = true
-        guard state != .closed else { return }
+        guard state != .closed else { return bytes.count }
         do {
-            try parser.feed(bytes) { handle($0) }
+            return try parser.feed(bytes, atMost: worker.limits.framesPerTurn) { handle($0) }
         } catch {
             violated(error)
+            return bytes.count
         }
     }
 

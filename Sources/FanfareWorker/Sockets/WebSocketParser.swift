@@ -61,16 +61,22 @@ struct WebSocketParser {
         self.inflater = inflater
     }
 
-    /// Takes what one read brought and calls `event` for everything that is complete, in order.
+    /// Takes what one read brought, or the first frames of it, and calls `event` for everything that is complete, in
+    /// order.
     ///
     /// - Parameters:
     ///   - bytes: Any piece of the stream.
+    ///   - frames: The most frames to finish, at least 1.
     ///   - event: Must not feed this parser.
+    /// - Returns: The bytes taken: all, or those of so many frames. The others are to be fed again.
     /// - Throws: What the peer violated, as soon as it can be seen.
+    @discardableResult
     mutating func feed(
         _ bytes: UnsafeRawBufferPointer,
+        atMost frames: Int = .max,
         _ event: (WebSocketEvent) -> Void
-    ) throws(WebSocketViolation) {
+    ) throws(WebSocketViolation) -> Int {
+        var left = frames
         do throws(WebSocketViolation) {
             var position = 0
             while position < bytes.count {
@@ -84,10 +90,15 @@ struct WebSocketParser {
                     try take(UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
                     position = end
                 case .finished:
-                    return
+                    return bytes.count
                 }
-                if stage == .payload, payloadSeen == header.length { try finish(event) }
+                if stage == .payload, payloadSeen == header.length {
+                    try finish(event)
+                    left -= 1
+                    if left == 0 { return position }
+                }
             }
+            return bytes.count
         } catch {
             stage = .finished
             release()
