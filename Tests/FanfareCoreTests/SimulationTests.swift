@@ -3,7 +3,7 @@ import Foundation
 import Synchronization
 import Testing
 
-/// What a run of the simulation is told from outside, by `scripts/soak` or by hand.
+/// What a run of the simulation is told from outside, by `scripts/simulate` or by hand.
 ///
 /// - `FANFARE_SIMULATION_SEED`: the first seed; alone, the only one, with the invariants checked after each step.
 /// - `FANFARE_SIMULATION_SEEDS`: how many seeds, counted up from the first.

@@ -1,0 +1,1 @@
+"""Real processes under real faults, with every message accounted for: scripts/soak."""

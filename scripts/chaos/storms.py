@@ -1,0 +1,74 @@
+"""Scenarios with as many clients as one machine can hold."""
+import asyncio
+import resource
+import signal
+import time
+
+from chaos import kills
+
+# Descriptors this process needs for other things than clients.
+OTHER_FILES = 500
+
+
+def fitting(count, workers):
+    """Two ends of each socket: all of them in this process, its share in each worker."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return min(count, limit - OTHER_FILES, workers * (limit - OTHER_FILES))
+
+
+async def storm(stage, size):
+    """All workers are killed; all their clients come back at once: everybody is in again, nothing leaks."""
+    count = fitting(size.storm, 2)
+    rooms = max(size.rooms, count // 100)
+    await stage.start(2)
+    await stage.crowd.enter(count, rooms, publishers=1)
+    stage.crowd.opening = asyncio.Semaphore(count)
+    stage.crowd.start(size.rate / 3)
+    back = []
+    for _ in range(max(1, size.rounds // 2)):
+        await asyncio.sleep(size.seconds)
+        for name, worker in stage.workers.items():
+            await stage.end(worker, signal.SIGKILL)
+        await stage.eventually(lambda: not stage.crowd.here, "all clients have noticed")
+        begun = time.monotonic()
+        await asyncio.gather(*(stage.start_worker(name) for name in stage.workers))
+        await stage.eventually(lambda: len(stage.crowd.here) == count, f"{count} clients are back", 120)
+        await stage.memberships_back()
+        back.append(time.monotonic() - begun)
+    await stage.check(drops="none")
+    stage.facts |= {"clients": count, "all back within": f"{max(back):.1f} s", "refused": sum(stage.crowd.refusals.values())}
+    stage.baseline.clear()
+    await stage.finish()
+
+
+async def restart_10000(stage, size):
+    """Measures a broker kill -9 and a planned restart with 10 000 sockets on two workers under traffic."""
+    count = fitting(size.storm, 2)
+    keeps = stage.has("fanfare-broker", "--state")
+    if keeps:
+        stage.broker_arguments = ["--state", stage.house.folder / "broker.state"]
+    await stage.start(2)
+    await stage.crowd.enter(count, max(size.rooms, count // 100), publishers=1, links=0)
+    stage.crowd.start(size.rate / 3)
+    links = await asyncio.to_thread(kills.links_made, stage)
+    for name, number in (("kill", signal.SIGKILL), ("planned restart", signal.SIGTERM)):
+        times = []
+        for _ in range(size.rounds):
+            await asyncio.sleep(size.seconds)
+            if keeps and number == signal.SIGTERM:
+                times.append(await kills.restart_broker(stage, number, 0))
+                continue
+            with stage.ledger.disturbance():
+                times.append(await kills.restart_broker(stage, number, 0))
+        missed = stage.ledger.counts["missed"]
+        await stage.check(drops="none")
+        stage.facts[f"{name}: all memberships back within"] = ", ".join(f"{each:.2f}" for each in times) + " s"
+        stage.facts[f"{name}: deliveries missed"] = stage.ledger.counts["missed"] - missed
+        stage.crowd.start(size.rate / 3)
+    kills.no_socket_may_have_closed(stage)
+    made = await asyncio.to_thread(kills.links_made, stage)
+    stage.facts |= {
+        "sockets": count, "closed": sum(stage.crowd.codes.values()), "doubled": stage.ledger.counts["doubled"],
+        "links after restarts": {name: made[name] - links[name] for name in made}, "told": dict(stage.crowd.notices),
+    }
+    await stage.finish()
