@@ -32,10 +32,9 @@ package final class FrameDecoder {
     /// - Returns: The bytes taken: all, or those of so many frames. The others are to be fed again.
     /// - Throws: `Failure(.frameTooLarge)` for a length of 0 or over ``limit``, as soon as its four bytes are there;
     ///   and whatever `frame` throws.
-    @discardableResult
     package func feed(
         _ bytes: UnsafeRawBufferPointer,
-        atMost frames: Int = .max,
+        atMost frames: Int,
         _ frame: (UnsafeRawBufferPointer) throws -> Void
     ) throws -> Int {
         let hasPartial = !partial.isEmpty
@@ -52,6 +51,11 @@ package final class FrameDecoder {
         }
         partial.append(contentsOf: rest)
         return bytes.count
+    }
+
+    /// Takes what one read brought, all of it.
+    package func feed(_ bytes: UnsafeRawBufferPointer, _ frame: (UnsafeRawBufferPointer) throws -> Void) throws {
+        _ = try feed(bytes, atMost: .max, frame)
     }
 
     /// Whether a connection's first bytes are a plain HTTP request that came to the wrong port (section 1).

@@ -1,5 +1,6 @@
 """Bytes nobody honest would send: a documented answer, and the broker and everybody else unharmed."""
 import json
+import random
 import socket
 import struct
 import urllib.request
@@ -365,6 +366,99 @@ def test_clients_that_leave_at_any_byte_of_the_handshake_leave_nothing(worker, p
             link.sendall(data[:end])
     programs.eventually(lambda: state(worker)["sockets"] == 1, "only the member is left")
     programs.eventually(lambda: state(worker)["handshakes"] == 0, "no handshake is left")
+
+
+def test_random_bytes_instead_of_a_request_are_answered_or_closed(worker, port, member):
+    for seed in range(100):
+        noise = random.Random(seed).randbytes(2_000)
+        with visit(port) as link:
+            link.sendall(noise)
+            link.shutdown(socket.SHUT_WR)
+            answer = read_all(link)
+            assert not answer or answer.startswith(b"HTTP/1.1 400 "), (seed, answer)
+    programs.eventually(lambda: state(worker)["handshakes"] == 0, "no handshake is left")
+
+
+def test_random_bytes_instead_of_frames_end_the_socket(worker, port, member):
+    for seed in range(100):
+        noise = random.Random(seed).randbytes(20_000)
+        with enter(port) as link:
+            link.sendall(noise)
+            link.shutdown(socket.SHUT_WR)
+            read_all(link)
+    programs.eventually(lambda: state(worker)["sockets"] == 1, "only the member is left")
+
+
+def test_clients_that_leave_at_any_byte_of_a_frame_leave_nothing(worker, port, member):
+    data = masked(0x01, b"a" * 200) + masked(0x89, b"ping") + masked(0x80, b"b" * 70_000, length=70_000)
+    for end in [*range(230), 1_000, len(data) - 1]:
+        with enter(port) as link:
+            link.sendall(data[:end])
+    programs.eventually(lambda: state(worker)["sockets"] == 1, "only the member is left")
+    assert set(state(worker)["closes"]) <= {"1006"}
+
+
+SILENT = 5_000
+
+
+def test_thousands_that_say_nothing_cost_little_and_are_closed(house, broker, port):
+    """Half of them begin a request that never ends. Honest visitors are served meanwhile."""
+    config = house.folder / "worker.yaml"
+    config.write_text("sockets:\n  handshake_within_seconds: 20\n")
+    worker = house.worker("worker-1", port, True, "--config", str(config))
+    with enter(port) as honest:
+        before = worker.resident_bytes()
+        silent = []
+        for number in range(SILENT):
+            silent.append(visit(port))
+            if number % 2:
+                silent[-1].sendall(handshake()[:100])
+        programs.eventually(lambda: state(worker)["handshakes"] == SILENT, "all are connected")
+        assert worker.resident_bytes() - before < SILENT * 20_000
+        with enter(port) as late:
+            late.sendall(masked(0x81, b'{"message":"here"}'))
+            for link in (honest, late):
+                assert link.recv(100) == b'\x81\x12{"message":"here"}'
+        programs.eventually(lambda: state(worker)["handshakes"] == 0, "all are closed", 60)
+        assert state(worker)["handshakes_dropped"] == SILENT
+        for link in silent:
+            assert link.recv(1) == b""
+            link.close()
+        assert state(worker)["sockets"] == 1
+
+
+def test_a_storm_of_connections_is_accepted_at_the_rate_and_nobody_is_refused(house, broker, port):
+    config = house.folder / "worker.yaml"
+    config.write_text("sockets:\n  accepts_per_second: 100\n")
+    worker = house.worker("worker-1", port, True, "--config", str(config))
+    links = [visit(port) for _ in range(200)]
+    for link in links:
+        link.sendall(handshake())
+    for link in links:
+        assert read_head(link).startswith("HTTP/1.1 101 ")
+    facts = state(worker)
+    assert facts["sockets"] == 200 and facts["accept_pauses"] > 0 and facts["handshakes_dropped"] == 0, facts
+    for link in links:
+        link.close()
+
+
+def test_a_flood_of_tiny_frames_does_not_keep_others_waiting(worker, port, member):
+    """What the flood has sent is read a part at a time, so that a page is answered before its end."""
+    with enter(port) as flood, visit(port) as other:
+        tiny = masked(0x8a) * 100_000       # Pongs nobody asked for: nothing is answered.
+        flood.setblocking(False)
+        sent = 0
+        try:
+            while sent < len(tiny):
+                sent += flood.send(tiny[sent:])
+        except BlockingIOError:
+            pass
+        other.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_head(other).startswith("HTTP/1.1 200 ")
+        flood.setblocking(True)
+        flood.sendall(tiny[sent:])
+        flood.sendall(masked(0x88, b"\x03\xe8"))
+        assert close_code(flood) == 1000
 
 
 def test_abuse_of_the_worker_leaves_no_memory_behind(worker, port, member):

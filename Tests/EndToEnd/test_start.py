@@ -86,7 +86,7 @@ def test_the_worker_stops_gracefully_and_tells_its_visitors(house, broker, port)
         await asyncio.wait_for(visitor.socket.wait_closed(), chat.SECONDS)
         return visitor.socket.close_code
 
-    assert asyncio.run(run()) == 1001
+    assert asyncio.run(run()) == 1012
     eventually(lambda: house.rows("groups") == [], "its memberships are gone")
 
 

@@ -31,6 +31,27 @@ struct FrameDecoderTests {
         #expect(decoder.bufferedBytes == 0, "seed \(seed)")
     }
 
+    @Test(arguments: [1, 2, 7, 1_000])
+    func `a stream cut anywhere and fed a few frames at a time gives the same frames`(most: Int) throws {
+        let (stream, payloads) = Self.stream(frames: 100, seed: Self.seed)
+        var random = SplitMix64(seed: UInt64(most))
+        let decoder = FrameDecoder(limit: 10_000)
+        var got: [[UInt8]] = []
+        var rest = stream[...]
+        while !rest.isEmpty {
+            let cut = Array(rest.prefix(Int.random(in: 1...[3, 40, 9_000].randomElement(using: &random)!, using: &random)))
+            let before = got.count
+            let taken = try cut.withUnsafeBytes { try decoder.feed($0, atMost: most) { got.append(Array($0)) } }
+            #expect((1...cut.count).contains(taken))
+            #expect(got.count - before <= most)
+            // What was not taken was not kept either, and only so many frames are a reason not to take it.
+            #expect(taken == cut.count || got.count - before == most)
+            rest = rest.dropFirst(taken)
+        }
+        #expect(got == payloads)
+        #expect(decoder.bufferedBytes == 0)
+    }
+
     @Test func `a declared length costs no memory before its bytes come`() throws {
         let decoder = FrameDecoder(limit: 2_162_688)
         try Self.feed(decoder, [0x00, 0x21, 0x00, 0x00] + [UInt8](repeating: 0, count: 6)) { _ in

@@ -13,13 +13,14 @@ import Testing
     /// A listener whose connections `accepted` gets, and its address.
     private static func listen(
         on run: LoopRun,
+        rate: AcceptRate? = nil,
         accepted: @escaping @Sendable (CInt, SocketAddress?) -> Void
     ) async throws -> (NIOLoopBound<DescriptorListener>, SocketAddress) {
         let wanted = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
         let descriptor = try DescriptorListener.listen(on: wanted, backlog: 1_024)
         let port = try #require(DescriptorListener.port(of: descriptor))
         let listener = try await run.onLoop { loop in
-            NIOLoopBound(DescriptorListener(descriptor, on: loop, accepted: accepted), eventLoop: loop)
+            NIOLoopBound(DescriptorListener(descriptor, on: loop, rate: rate, accepted: accepted), eventLoop: loop)
         }
         return (listener, try SocketAddress(ipAddress: "127.0.0.1", port: port))
     }
@@ -75,6 +76,40 @@ import Testing
         #expect(try await run.onLoop { _ in count.value } == 1)
         #expect(Self.connect(to: address) == nil)
         try await run.onLoop { _ in listener.value = nil }
+        withExtendedLifetime(peers) {}
+    }
+
+    @Test func `what comes faster than the rate waits in the kernel, and all of it is accepted`() async throws {
+        let accepted = NIOLoopBoundBox.makeBoxSendingValue([Int](), eventLoop: run.loop)
+        let rate = AcceptRate(perSecond: 1_000, burst: 10)
+        let (listener, address) = try await Self.listen(on: run, rate: rate) { descriptor, peer in
+            accepted.value.append(peer?.port ?? -1)
+            close(descriptor)
+        }
+        let peers = try (0..<100).map { _ in try #require(Self.connect(to: address)) }
+        let first = try await run.onLoop { _ in
+            listener.value.start()
+            listener.value.ready(.readable)
+            return (accepted.value.count, listener.value.ratePauses)
+        }
+        #expect(first == (10, 1))
+        try await poll("all of them") { try await run.onLoop { _ in accepted.value.count == 100 } }
+        #expect(try await run.onLoop { _ in accepted.value.sorted() } == peers.compactMap(Self.port).sorted())
+        #expect(try await run.onLoop { _ in listener.value.ratePauses } > 1)
+        try await run.onLoop { _ in listener.value.close() }
+    }
+
+    @Test func `one that finishes accepts what the kernel holds before it gives up the port`() async throws {
+        let count = NIOLoopBoundBox.makeBoxSendingValue(0, eventLoop: run.loop)
+        let rate = AcceptRate(perSecond: 1, burst: 1)
+        let (listener, address) = try await Self.listen(on: run, rate: rate) { descriptor, _ in
+            count.value += 1
+            close(descriptor)
+        }
+        let peers = try (0..<100).map { _ in try #require(Self.connect(to: address)) }
+        try await run.onLoop { _ in listener.value.finish(backlog: 1_024) }
+        #expect(try await run.onLoop { _ in count.value } == 100)
+        #expect(Self.connect(to: address) == nil)
         withExtendedLifetime(peers) {}
     }
 

@@ -52,6 +52,31 @@ import Testing
         try await unwatch(ours)
     }
 
+    @Test func `what is left for later runs behind the descriptors that are ready then`() async throws {
+        let (ours, peer) = try RawSocket.pair()
+        let theirs = peer.descriptor
+        let order = NIOLoopBoundBox.makeBoxSendingValue([String](), eventLoop: run.loop)
+        try await run.onLoop { loop in
+            let handler = Watcher(ours) { watcher, _ in
+                watcher.drain()
+                order.value.append("ready")
+            }
+            loop.watch(ours, for: .readable, handler)
+            loop.afterOthers {
+                order.value.append("part 1")
+                send(theirs, "x", 1, 0)
+                loop.afterOthers {
+                    order.value.append("part 2")
+                    send(theirs, "x", 1, 0)
+                    loop.afterOthers { order.value.append("part 3") }
+                }
+            }
+        }
+        try await poll("all parts") { try await run.onLoop { _ in order.value.contains("part 3") } }
+        #expect(try await run.onLoop { _ in order.value } == ["part 1", "ready", "part 2", "ready", "part 3"])
+        try await unwatch([ours])
+    }
+
     @Test func `tasks that beget tasks do not keep descriptors waiting`() async throws {
         let (ours, peer) = try RawSocket.pair()
         let isOver = NIOLoopBoundBox.makeBoxSendingValue(false, eventLoop: run.loop)

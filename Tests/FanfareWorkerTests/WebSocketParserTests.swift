@@ -48,6 +48,26 @@ import Testing
         }
     }
 
+    @Test(arguments: [1, 2, 3, 100])
+    func `messages are the same when only a few frames are taken at a time`(most: Int) throws {
+        for seed in UInt64(0)..<10 {
+            var random = SplitMix64(seed: seed)
+            var parser = WebSocketParser(limits: WorkerLimits())
+            var events: [WebSocketEvent] = []
+            var rest = Self.conversation[...]
+            while !rest.isEmpty {
+                let piece = Array(rest.prefix(Int(random.next() % 300) + 1))
+                let before = events.count
+                let taken = try piece.withUnsafeBytes { try parser.feed($0, atMost: most) { events.append($0) } }
+                #expect((1...piece.count).contains(taken))
+                // A frame makes at most one event.
+                #expect(events.count - before <= most)
+                rest = rest.dropFirst(taken)
+            }
+            #expect(events == Self.events, "seed \(seed)")
+        }
+    }
+
     private static let violations: [(String, [UInt8], CloseCode)] = [
         ("no mask", ClientFrame.bytes(first: 0x81, [65], masked: false), .protocolError),
         ("reserved bit 1", ClientFrame.bytes(first: 0xc1, [65]), .protocolError),

@@ -90,9 +90,10 @@ public struct Worker: Service {
     ///
     /// - Parameter others: Run and stopped together with it, such as a ``BackgroundWorker``.
     public func serve(with others: [any Service] = []) async throws {
-        var plan = ServiceGroupConfiguration(services: others.map { .init(service: $0) }, logger: logger)
-        plan.addServiceConfiguration(.init(service: self, successTerminationBehavior: .gracefullyShutdownGroup))
-        let group = ServiceGroup(configuration: plan)
+        let services =
+            others.map { ServiceGroupConfiguration.ServiceConfiguration(service: $0) }
+            + [.init(service: self, successTerminationBehavior: .gracefullyShutdownGroup)]
+        let group = ServiceGroup(configuration: .init(services: services, logger: logger))
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }

@@ -1,4 +1,5 @@
 package import FanfareModel
+import Logging
 import NIOCore
 
 /// How long a worker takes its leave.

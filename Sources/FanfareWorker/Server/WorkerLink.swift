@@ -256,11 +256,13 @@ final class WorkerLink: LayerDelegate {
         case .gap(let gap):
             reports.received += 1
             missed(gap)
-        case .goAway(let within, let reason, _):
+        case .goAway(let within, let reason, let drains):
             worker.logger.notice(
-                "the broker is about to stop",
+                drains ? "the broker asks this worker to leave" : "the broker is about to stop",
                 metadata: ["within_milliseconds": "\(within.value)", "reason": "\(reason)"]
             )
+            // When the broker goes, sockets stay: the link is made again.
+            if drains { onDrainAsked?(within) }
         default:
             break
         }

@@ -70,10 +70,9 @@ struct WebSocketParser {
     ///   - event: Must not feed this parser.
     /// - Returns: The bytes taken: all, or those of so many frames. The others are to be fed again.
     /// - Throws: What the peer violated, as soon as it can be seen.
-    @discardableResult
     mutating func feed(
         _ bytes: UnsafeRawBufferPointer,
-        atMost frames: Int = .max,
+        atMost frames: Int,
         _ event: (WebSocketEvent) -> Void
     ) throws(WebSocketViolation) -> Int {
         var left = frames
@@ -104,6 +103,14 @@ struct WebSocketParser {
             release()
             throw error
         }
+    }
+
+    /// Takes what one read brought, all of it.
+    mutating func feed(
+        _ bytes: UnsafeRawBufferPointer,
+        _ event: (WebSocketEvent) -> Void
+    ) throws(WebSocketViolation) {
+        _ = try feed(bytes, atMost: .max, event)
     }
 
     /// Checks a complete header against the message it belongs to.
