@@ -48,6 +48,11 @@ extension Core {
         guard channels.count < limits.channels else {
             throw Failure(.limitReached, "the broker knows \(limits.channels) channels, its limit \"channels\"")
         }
+        return makeChannel(name, hash, in: namespace)
+    }
+
+    /// Makes a channel that does not exist; its owner is the live session of its node.
+    mutating func makeChannel(_ name: String, _ hash: UInt32, in namespace: NamespaceSlot) -> ChannelSlot {
         let slot = channels.insert(Channel(name: name, hash: hash, namespace: namespace))
         namespaces[namespace].channels.insert(slot, hash)
         if let node = Names.node(of: name).map(String.init) {

@@ -277,7 +277,7 @@ extension Core {
 
     /// The receive a place in the line stands for, or `nil` when it has been cancelled or its session is gone.
     @inline(__always)
-    private func waiting(_ reader: Reader) -> Receive? {
+    func waiting(_ reader: Reader) -> Receive? {
         guard sessions.contains(reader.session) else { return nil }
         guard let receive = sessions[reader.session].receives[reader.id], receive.ticket == reader.ticket else {
             return nil

@@ -39,6 +39,12 @@ extension Oracle {
         losses[loss]!.last = now
     }
 
+    /// The process counts from 0 again, and its log of drops is empty.
+    mutating func forgetCounts() {
+        drops = drops.map { _ in 0 }
+        losses = [:]
+    }
+
     /// Every row of `drops`, all columns.
     var dropRows: Set<[String: MessageValue]> {
         Set(

@@ -15,6 +15,8 @@ struct Simulation {
         case close(SessionID)
         /// More waits for its connection than may, or enough of it has gone.
         case congestion(SessionID, Bool)
+        /// The process is replaced by one that goes on with its state; its clock began so much before the oracle's.
+        case restart(origin: UInt64)
         /// Only time passes.
         case pass
     }
@@ -38,8 +40,12 @@ struct Simulation {
     var core: Core
     var oracle: Oracle
     var effects = Effects()
+    /// What the core said in this step, on the oracle's clock.
+    var heard: [Effects.Effect] = []
     var properties: Properties
     var now: Instant
+    /// What the core's clock shows more than the oracle's.
+    var origin: UInt64 = 0
     var step = 0
     var lastBody: UInt64 = 0
     var lastRequest: RequestID = 0
@@ -69,7 +75,7 @@ struct Simulation {
         if limits.queuedBytes < Limits().queuedBytes { weights[Kind.groupSend.rawValue] = 0 }
         restlessness = random.pick([5, 30, 60])
         now = Instant(nanoseconds: random.pick([0, 1, 1 << 40]))
-        let epoch = random.next()
+        let epoch = random.next() >> 1
         core = Core(limits: limits, epoch: epoch, broker: broker)
         oracle = Oracle(limits: limits, epoch: epoch, broker: broker)
         properties = Properties(limits: limits)
@@ -101,9 +107,10 @@ struct Simulation {
         effects.removeAll()
         oracle.said = Oracle.Said()
         try happen(event, told)
+        heard = effects.list.map(onOraclesClock)
         if let complaint = compare(event) { throw difference(complaint, event) }
         remember(event)
-        if let complaint = properties.check(event, effects, now) { throw difference(complaint, event) }
+        if let complaint = properties.check(event, heard, now) { throw difference(complaint, event) }
         try compareState(event)
     }
 
@@ -112,24 +119,57 @@ struct Simulation {
         switch (event, told) {
         case (.open(let hello), _):
             let expected = Result { () throws(Failure) in try oracle.open(hello, now: now) }
-            let actual = Result { () throws(Failure) in try core.open(hello, now: now, into: &effects) }
+            let actual = Result { () throws(Failure) in try core.open(hello, now: coreNow, into: &effects) }
             guard expected.mapError(\.asCode) == actual.mapError(\.asCode) else {
                 throw difference("the hello was answered \(actual), expected \(expected)", event)
             }
             if case .success(let session) = actual { places[session] = session }
         case (.apply(let request, let session), .apply(let toldRequest, _)):
             oracle.apply(request, from: session, now: now)
-            core.apply(toldRequest, from: places[session] ?? session, now: now, into: &effects)
+            core.apply(toldRequest, from: places[session] ?? session, now: coreNow, into: &effects)
         case (.close(let session), _):
             oracle.close(session, now: now)
-            core.close(places[session] ?? session, now: now, into: &effects)
+            core.close(places[session] ?? session, now: coreNow, into: &effects)
         case (.congestion(let session, let isCongested), _):
             oracle.setCongested(isCongested, session, now: now)
-            core.setCongested(isCongested, places[session] ?? session, now: now, into: &effects)
+            core.setCongested(isCongested, places[session] ?? session, now: coreNow, into: &effects)
+        case (.restart(let origin), _):
+            try restart(origin)
         default:
             oracle.advance(to: now)
-            core.advance(to: now, into: &effects)
+            core.advance(to: coreNow, into: &effects)
         }
+    }
+
+    /// The time on the core's clock.
+    var coreNow: Instant { Instant(nanoseconds: now.nanoseconds + origin) }
+
+    /// Replaces the core by one that knows no more than what a state file says.
+    private mutating func restart(_ newOrigin: UInt64) throws(Difference) {
+        // What has come due may end before or after, in the process that then counts it. A process counts what it does.
+        if random.chance(50) {
+            core.advance(to: coreNow, into: &effects)
+            oracle.advance(to: now)
+        }
+        oracle.forgetCounts()
+        properties.forgetCounts()
+        oracle.advance(to: now)
+        let state = core.state(at: coreNow)
+        origin = newOrigin
+        do {
+            core = try Core(restoring: state, limits: limits, broker: broker, at: coreNow)
+        } catch {
+            throw difference("the state was refused: \(error)", .restart(origin: newOrigin))
+        }
+        core.advance(to: coreNow, into: &effects)
+        places = Dictionary(uniqueKeysWithValues: core.liveSessions.map { ($0, $0) })
+    }
+
+    /// An effect as it would be if the clocks were one.
+    private func onOraclesClock(_ effect: Effects.Effect) -> Effects.Effect {
+        guard case .reply(.handOut(let id, var handOut), let session) = effect else { return effect }
+        handOut.deadline.nanoseconds -= origin
+        return .reply(.handOut(id, handOut), to: session)
     }
 
     /// `event` as the core must hear it: with the tokens and orders the core gave.
@@ -140,6 +180,8 @@ struct Simulation {
             return .apply(.outcome(token: tokens[token] ?? token, accepted: accepted, dropped: dropped), from: session)
         case .giveBack(let id, let channel, var message):
             message.order = orders[message.order] ?? message.order
+            let (deadline, overflows) = message.deadline.nanoseconds.addingReportingOverflow(origin)
+            message.deadline = Instant(nanoseconds: overflows ? .max : deadline)
             return .apply(.giveBack(id: id, channel: channel, message), from: session)
         default:
             return event
@@ -165,7 +207,7 @@ struct Simulation {
             "Event: \(brief(event)) at \(now.nanoseconds) ns",
             "The core said:",
         ]
-        lines += effects.list.map { "    " + brief($0, effects.targets) }
+        lines += heard.map { "    " + brief($0, effects.targets) }
         lines.append("The oracle said:")
         for (because, said) in [("time", oracle.said.byTime), ("event", oracle.said.byEvent)] {
             for session in said.keys.sorted() {

@@ -12,7 +12,7 @@ extension Simulation {
         var streams: [SessionID: [Reply]] = [:]
         var fanOuts: [[SessionID]] = []
         var closed: [SessionID] = []
-        for effect in effects.list {
+        for effect in heard {
             switch effect {
             case .reply(let reply, let session):
                 streams[session, default: []].append(reply)
@@ -136,12 +136,12 @@ extension Simulation {
             throw difference("delivers, hand-outs and group frames counted: \(actual), seen: \(seen)", event)
         }
         if let earliest = oracle.earliestDeadline {
-            guard let next = core.nextDeadline, next <= earliest else {
+            guard let next = core.nextDeadline, next.nanoseconds - origin <= earliest.nanoseconds else {
                 throw difference("the next deadline is \(core.nextDeadline as Any), expected \(earliest)", event)
             }
         }
         if step % auditInterval == 0 {
-            let violations = core.checkInvariants(at: now)
+            let violations = core.checkInvariants(at: coreNow)
             guard violations.isEmpty else { throw difference(violations.joined(separator: "; "), event) }
         }
         if step % 32 == 0 { try compareInspections(event) }
@@ -206,7 +206,7 @@ extension Simulation {
         query.namespace = group?.namespace
         query.limit = 1_000
         do throws(Failure) {
-            return try core.inspect(query, now: now)["rows"]?.array?.compactMap(\.map) ?? []
+            return try core.inspect(query, now: coreNow)["rows"]?.array?.compactMap(\.map) ?? []
         } catch {
             throw difference("inspection of \(subject) refused: \(error)", .pass)
         }

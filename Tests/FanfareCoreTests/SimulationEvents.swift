@@ -4,7 +4,7 @@ import FanfareModel
 extension Simulation {
     enum Kind: Int, CaseIterable {
         case open, close, goodbye, ping, send, flood, receive, cancel, giveBack, report, openChannels, closeChannels
-        case groupAdd, groupDiscard, groupSend, outcome, flush, odd, late, idle, congestion
+        case groupAdd, groupDiscard, groupSend, outcome, flush, odd, late, idle, congestion, restart
 
         /// How often the kind comes up when the seed neither favours nor disables it.
         var weight: Int {
@@ -18,7 +18,7 @@ extension Simulation {
             case .cancel: 4
             case .openChannels, .closeChannels, .congestion: 3
             case .close, .flood: 2
-            case .goodbye, .ping, .flush, .odd, .late: 1
+            case .goodbye, .ping, .flush, .odd, .late, .restart: 1
             }
         }
     }
@@ -64,6 +64,7 @@ extension Simulation {
         case .congestion:
             let id = random.chance(95) || ended.isEmpty ? session.id : random.pick(ended)
             return .congestion(id, random.chance(90) ? !session.isCongested : session.isCongested)
+        case .restart: return .restart(origin: random.chance(50) ? origin : random.next() >> 20)
         case .flood: return flood(session)
         case .giveBack:
             // Several at once, in any order: what a reader that goes away does with its buffer.

@@ -40,15 +40,20 @@ struct Properties {
         self.limits = limits
     }
 
+    /// The process counts from 0 again.
+    mutating func forgetCounts() {
+        (delivers, handOuts, groupDeliverFrames) = (0, 0, 0)
+    }
+
     /// Looks at one step.
     ///
     /// - Returns: The promise that was broken, or `nil`.
-    mutating func check(_ event: Simulation.Event, _ effects: Effects, _ now: Instant) -> String? {
+    mutating func check(_ event: Simulation.Event, _ effects: [Effects.Effect], _ now: Instant) -> String? {
         if case .open(let hello) = event { learn(hello, effects) }
         if case .apply(let request, let id) = event, let session = sessions[id] {
             learn(request, from: id, session, effects, now)
         }
-        for effect in effects.list {
+        for effect in effects {
             switch effect {
             case .reply(.handOut(let id, let handOut), let session):
                 handOuts += 1
@@ -74,8 +79,8 @@ struct Properties {
         return nil
     }
 
-    private mutating func learn(_ hello: Hello, _ effects: Effects) {
-        for effect in effects.list {
+    private mutating func learn(_ hello: Hello, _ effects: [Effects.Effect]) {
+        for effect in effects {
             guard case .reply(.welcome(let welcome), let id) = effect else { continue }
             sessions[id] = Session(namespace: hello.namespace, policy: welcome.policy)
         }
@@ -85,7 +90,7 @@ struct Properties {
         _ request: Request,
         from id: SessionID,
         _ session: Session,
-        _ effects: Effects,
+        _ effects: [Effects.Effect],
         _ now: Instant
     ) {
         switch request {
@@ -101,7 +106,7 @@ struct Properties {
                 capacities.max() ?? 0
             )
         case .receive(let receive, let channel, _):
-            let isRefused = effects.list.contains {
+            let isRefused = effects.contains {
                 if case .reply(.error(receive, _), id) = $0 { true } else { false }
             }
             guard !isRefused else { return }

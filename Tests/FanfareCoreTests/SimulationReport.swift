@@ -12,6 +12,7 @@ extension Simulation {
         case .close(let session): "close \(session.value)"
         case .congestion(let session, let isCongested):
             "\(session.value) \(isCongested ? "does not read" : "reads again")"
+        case .restart(let origin): "planned restart, clock ahead by \(origin) ns"
         case .pass: "time passes"
         }
     }
