@@ -10,5 +10,8 @@ protocol BrokerLink: AnyObject {
 
 /// Makes links. Reports to the session: `linkOpened`, `linkReceived`…, `linkClosed`, or `linkClosed` alone.
 protocol LinkCarrier: AnyObject {
-    func connect(for session: LayerSession)
+    /// How many brokers there are to choose from.
+    var endpointCount: Int { get }
+    /// Dials one of them.
+    func connect(to endpoint: Int, for session: LayerSession)
 }

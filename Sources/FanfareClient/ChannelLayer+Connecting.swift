@@ -26,6 +26,12 @@ extension ChannelLayer {
         public var groupExpirySeconds = 86_400.0
         /// Whether ``groupExpirySeconds`` also ends memberships of processes that live, as the specification words it.
         public var groupExpiryIsLiteral = false
+        /// What becomes of sends while there is no broker. Waiting a little bridges a restart.
+        public var sendsWhileAway = SendsWhileAway.wait(seconds: 5)
+        /// Called once, from any thread, when an operator asks this program to leave. Finish what you have begun, then
+        /// call ``ChannelLayer/close()``; when the time is over the layer closes by itself, and it does not come back.
+        /// `nil`: it closes as soon as what is under way has been answered.
+        public var onDrain: (@Sendable (DrainRequest) -> Void)?
 
         /// The documented defaults under `name`.
         public init(name: String) {
@@ -67,8 +73,10 @@ extension ChannelLayer {
         }
         let hello = configuration.hello(node: randomNode(), limits: limits)
         do {
-            let settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
-            return try await dial(settings, Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() })
+            var settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
+            settings.sendsWhileAway = configuration.sendsWhileAway
+            let logger = Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() }
+            return try await dial(settings, logger, onDrain: configuration.onDrain)
         } catch let failure as Failure {
             throw ChannelLayerError(failure)
         }
@@ -88,7 +96,9 @@ extension ChannelLayer {
         let layers = others ?? EmbeddedLayers()
         let hello = configuration.hello(node: randomNode(), limits: limits)
         do {
-            return try await layers.layer(LayerSession.Configuration(endpoints: [], hello: hello, limits: limits))
+            var settings = LayerSession.Configuration(endpoints: [], hello: hello, limits: limits)
+            settings.sendsWhileAway = configuration.sendsWhileAway
+            return try await layers.layer(settings)
         } catch let failure as Failure {
             throw ChannelLayerError(failure)
         }
@@ -115,10 +125,15 @@ extension ChannelLayer {
     }
 
     /// - Throws: `Failure` with the reason of the first attempt; nothing goes on trying then.
-    private static func dial(_ settings: LayerSession.Configuration, _ logger: Logger) async throws -> ChannelLayer {
+    private static func dial(
+        _ settings: LayerSession.Configuration,
+        _ logger: Logger,
+        onDrain: (@Sendable (DrainRequest) -> Void)? = nil
+    ) async throws -> ChannelLayer {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let layer = try await loop.submit {
-            make(LayerSession(loop: loop, configuration: settings, logger: logger), settings, on: loop)
+            let session = LayerSession(loop: loop, configuration: settings, logger: logger)
+            return make(session, settings, on: loop, onDrain: onDrain)
         }.get()
         try await layer.connectedOrClosed()
         return layer
@@ -127,7 +142,8 @@ extension ChannelLayer {
     static func make(
         _ session: LayerSession,
         _ settings: LayerSession.Configuration,
-        on loop: any EventLoop
+        on loop: any EventLoop,
+        onDrain: (@Sendable (DrainRequest) -> Void)? = nil
     ) -> ChannelLayer {
         let node = settings.hello.node ?? ""
         let engine = LayerEngine(
@@ -137,6 +153,7 @@ extension ChannelLayer {
             limits: settings.limits,
             loop: loop
         )
+        engine.onDrain = onDrain
         session.start()
         return ChannelLayer(loop: loop, engine: NIOLoopBound(engine, eventLoop: loop), node: node)
     }

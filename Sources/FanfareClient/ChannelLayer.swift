@@ -8,7 +8,7 @@ import Synchronization
 ///
 /// A *channel* is a named FIFO mailbox whose messages each go to one reader, at most once. A *group* is many channels
 /// behind one name. One layer per process is enough: it is safe to use from any thread and any task, requests are
-/// pipelined over one connection, and it connects again by itself when the broker restarts.
+/// pipelined over one connection, and it connects again by itself when the connection breaks or the broker restarts.
 ///
 /// ```swift
 /// let layer = try await ChannelLayer.connect(.init(name: "shop"))
@@ -52,22 +52,27 @@ public final class ChannelLayer: Sendable {
     /// Channels that are left alone cost a little memory until the layer closes. Waits in progress end with
     /// ``ChannelLayerError/closed``.
     ///
-    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `refused` for a channel of another process.
+    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `outcomeUnknown`, `refused` for a channel of
+    ///   another process.
     public func closeChannel(_ channel: String) async throws {
         _ = try await ask { engine, done in engine.closeChannel(channel, done) }
     }
 
     /// Sends a message to a channel. Returns when the broker has accepted it.
     ///
+    /// While there is no broker it waits or fails as ``Configuration/sendsWhileAway`` says. Cancelling the task ends that
+    /// wait; a message on its way is not called back.
+    ///
     /// - Parameters:
     ///   - message: At most 2 MiB when encoded, unless the broker is configured otherwise.
     ///   - channel: A normal channel, or a process channel of any process.
     ///   - expirySeconds: The life of this message unread, instead of the layer's expiry.
-    /// - Throws: ``ChannelLayerError``: `channelFull`, `messageTooLarge`, `badName`, `notConnected`.
+    /// - Throws: ``ChannelLayerError``: `channelFull`, `messageTooLarge`, `badName`, `notConnected`, `outcomeUnknown`;
+    ///   `CancellationError` when it was cancelled and not sent.
     public func send(_ message: [String: MessageValue], to channel: String, expirySeconds: Double? = nil) async throws {
         let body = MessagePack.encode(.map(message))
         let options = SendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)))
-        _ = try await call { .send(id: $0, channel: channel, body: body, options) }
+        try await send { .send(id: $0, channel: channel, body: body, options) }
     }
 
     /// Waits for the next message of a channel.
@@ -106,26 +111,28 @@ public final class ChannelLayer: Sendable {
 
     /// Adds a channel to a group. Messages sent to the group from now on reach it.
     ///
-    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `refused` at a limit.
+    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `outcomeUnknown`, `refused` at a limit.
     public func groupAdd(_ channel: String, to group: String) async throws {
         _ = try await ask { engine, done in engine.groupAdd(channel, to: group, done) }
     }
 
     /// Takes a channel out of a group. No error when it was no member.
     ///
-    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`.
+    /// - Throws: ``ChannelLayerError``: `badName`, `notConnected`, `outcomeUnknown`.
     public func groupDiscard(_ channel: String, from group: String) async throws {
         _ = try await ask { engine, done in engine.groupDiscard(channel, from: group, done) }
     }
 
-    /// Sends a message to every member of a group. Members at capacity are skipped and counted, never an error.
+    /// Sends a message to every member of a group. Members at capacity are skipped and counted, never an error. Waits
+    /// for a broker as ``send(_:to:expirySeconds:)``.
     ///
     /// - Parameters:
     ///   - message: As in ``send(_:to:expirySeconds:)``.
     ///   - group: A group; nothing happens when nobody is in it.
     ///   - excluding: Members that do not get it, at most 256 or the send is `refused`.
     ///   - expirySeconds: The life of this message unread, instead of the layer's expiry.
-    /// - Throws: ``ChannelLayerError``: `messageTooLarge`, `badName`, `notConnected`.
+    /// - Throws: ``ChannelLayerError``: `messageTooLarge`, `badName`, `notConnected`, `outcomeUnknown`;
+    ///   `CancellationError` when it was cancelled and not sent.
     public func groupSend(
         _ message: [String: MessageValue],
         to group: String,
@@ -137,12 +144,12 @@ public final class ChannelLayer: Sendable {
         }
         let body = MessagePack.encode(.map(message))
         let options = GroupSendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)), exclude: excluding)
-        _ = try await call { .groupSend(id: $0, group: group, body: body, options) }
+        try await send { .groupSend(id: $0, group: group, body: body, options) }
     }
 
     /// Removes every message and every membership of the layer's namespace, for all clients.
     ///
-    /// - Throws: ``ChannelLayerError``: `notConnected`.
+    /// - Throws: ``ChannelLayerError``: `notConnected`, `outcomeUnknown`.
     public func flush() async throws {
         _ = try await call { .flush($0) }
     }
@@ -217,6 +224,21 @@ public final class ChannelLayer: Sendable {
 
     private func call(_ make: @escaping @Sendable (RequestID) -> Request) async throws -> MessageValue {
         try await ask { engine, done in engine.call(make, done) }
+    }
+
+    /// A send: cancelled, it does not wait for a broker any more.
+    private func send(_ make: @escaping @Sendable (RequestID) -> Request) async throws {
+        let ticket = SendTicket()
+        do {
+            _ = try await withTaskCancellationHandler {
+                try await ask { engine, done in engine.call(make, ticket: ticket, done) }
+            } onCancel: {
+                ticket.cancel()
+                loop.execute { [engine] in engine.value.session.withdrawCancelled() }
+            }
+        } catch ChannelLayerError.notConnected where ticket.isCancelled {
+            throw CancellationError()
+        }
     }
 
     private typealias Completion = (Result<MessageValue, Failure>) -> Void

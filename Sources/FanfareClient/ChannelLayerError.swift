@@ -10,8 +10,12 @@ public enum ChannelLayerError: Error, Sendable, Equatable, CustomStringConvertib
     case badName(String)
     /// The channel belongs to another process; only that one reads it.
     case notOwner(String)
-    /// There is no broker at the moment. A request that was on its way may or may not have been carried out.
+    /// There is no broker at the moment. What was asked was not sent; try again later.
     case notConnected(String)
+    /// The session with the broker ended, because the broker or the network was gone for too long or the broker was
+    /// started again, before it answered. What was asked may or may not have been carried out; the layer does not repeat
+    /// it. A short break of the connection is no reason: the answer comes when it is back.
+    case outcomeUnknown(String)
     /// The broker refused for another reason; the text says which.
     case refused(String)
     /// The layer has been closed.
@@ -21,7 +25,7 @@ public enum ChannelLayerError: Error, Sendable, Equatable, CustomStringConvertib
     public var description: String {
         switch self {
         case .channelFull(let text), .messageTooLarge(let text), .badName(let text), .notConnected(let text),
-            .refused(let text):
+            .outcomeUnknown(let text), .refused(let text):
             text
         case .notOwner(let channel):
             "\"\(channel)\" belongs to another process; receive from channels of newChannel(prefix:)"
@@ -35,7 +39,8 @@ public enum ChannelLayerError: Error, Sendable, Equatable, CustomStringConvertib
         case .channelFull: self = .channelFull(failure.text)
         case .messageTooLarge: self = .messageTooLarge(failure.text)
         case .badName: self = .badName(failure.text)
-        case .silence, .linkOverflow: self = .notConnected(failure.text)
+        case .silence, .linkOverflow, .draining:
+            self = failure.isOutcomeKnown ? .notConnected(failure.text) : .outcomeUnknown(failure.text)
         default: self = .refused("\(failure.code.name): \(failure.text)")
         }
     }

@@ -38,7 +38,9 @@ final class EmbeddedBroker: LinkCarrier {
         run()
     }
 
-    func connect(for session: LayerSession) {
+    var endpointCount: Int { 1 }
+
+    func connect(to endpoint: Int, for session: LayerSession) {
         session.linkOpened(EmbeddedLink(broker: self, session: session))
     }
 

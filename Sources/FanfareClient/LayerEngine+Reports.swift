@@ -25,10 +25,11 @@ extension LayerEngine {
         loop.assumeIsolated().execute { self.report() }
     }
 
-    /// Tells the broker what was taken and dropped since the last time, in as many frames as it takes.
+    /// Tells the broker what was taken and dropped since the last time, in as many frames as it takes. While there is no
+    /// link it is kept: the session may go on, and a new one begins with what waits then.
     func report() {
         isReportScheduled = false
-        guard !changed.isEmpty || !drops.isEmpty else { return }
+        guard !changed.isEmpty || !drops.isEmpty, session.isLinked else { return }
         var taken: [Report.Taken] = []
         for channel in changed {
             guard let mailbox = mailboxes[channel], mailbox.needsReport else { continue }
@@ -42,7 +43,11 @@ extension LayerEngine {
         while !taken.isEmpty || !drops.isEmpty {
             session.post(
                 .report(
-                    Report(received: pushes, taken: Array(taken.prefix(most)), dropped: Array(drops.prefix(most)))
+                    Report(
+                        received: session.received,
+                        taken: Array(taken.prefix(most)),
+                        dropped: Array(drops.prefix(most))
+                    )
                 )
             )
             taken.removeFirst(min(most, taken.count))

@@ -42,10 +42,14 @@ final class LayerEngine: LayerDelegate {
     /// Channels the broker was asked to close and has not answered for.
     var closing: Set<String> = []
     var drops: [Report.Dropped] = []
-    var pushes: UInt64 = 0
     var isReportScheduled = false
     var expiry: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var wasConnected = false
+    /// Tails that ended with their link; a session that goes on is asked to end them too.
+    private var cutTails: [RequestID] = []
+    /// Told when the broker asks this layer to leave.
+    var onDrain: (@Sendable (DrainRequest) -> Void)?
+    var isDraining = false
     private(set) var isClosed = false
 
     init(session: LayerSession, node: String, policy: Policy, limits: Limits, loop: any EventLoop) {
@@ -69,31 +73,40 @@ final class LayerEngine: LayerDelegate {
     }
 
     func layerDidConnect(_ welcome: Welcome) {
-        pushes = 0
-        // A broker that has started again may have lost what nobody can count: each channel is told once.
+        cutTails = []
+        drops.removeAll()
+        changed.removeAll()
+        // What was lost with the session nobody can count: each channel is told once.
         if wasConnected {
+            for name in mailboxes.keys { mailboxes[name]?.forgetSession() }
             for channel in mailboxes.keys { missed(Gap(name: nil, count: 0, reason: .ownerGone), by: channel) }
         }
         wasConnected = true
         for (group, members) in groups { add(Array(members), to: group) }
         for channel in mailboxes.keys { note(channel) }
         for (id, channel) in received { session.post(.receive(id: id, channel: channel, count: 1)) }
-        let waiting = connecting
-        connecting.removeAll()
-        for callback in waiting { callback(.success(())) }
+        endConnecting(.success(()))
     }
 
-    func layerDidResume(_ welcome: Welcome) {}
+    func layerDidResume(_ welcome: Welcome) {
+        // What was taken and dropped in the meantime.
+        report()
+        for id in cutTails { session.call({ .cancel(id: $0, target: id) }, then: { _ in }) }
+        cutTails = []
+        endConnecting(.success(()))
+    }
 
     func layerDidDisconnect(_ failure: Failure) {
-        drops.removeAll()
-        changed.removeAll()
-        for name in mailboxes.keys { mailboxes[name]?.forgetSession() }
-        let waiting = connecting
-        connecting.removeAll()
-        for callback in waiting { callback(.failure(failure)) }
+        endConnecting(.failure(failure))
+        cutTails += tails.keys
         for tail in tails.values { tail.finish() }
         tails.removeAll()
+    }
+
+    private func endConnecting(_ result: Result<Void, Failure>) {
+        let waiting = connecting
+        connecting.removeAll()
+        for callback in waiting { callback(result) }
     }
 
     func layerDidFinishBurst() {}
@@ -117,11 +130,8 @@ final class LayerEngine: LayerDelegate {
     func layerDidReceive(_ push: Reply) {
         switch push {
         case .tailed(let id, let tailed): tails[id]?.yield(tailed)
-        case .error(let id?, let failure): return refused(id, failure)
-        case .goAway, .error: return
-        default: pushes += 1
-        }
-        switch push {
+        case .error(let id?, let failure): refused(id, failure)
+        case .goAway(let within, let reason, drains: true): drain(within, reason)
         case .deliver(let channel, _, _) where closing.contains(channel): break
         case .deliver(let channel, let body, let remaining):
             arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil, isHeld: false), for: channel)
@@ -390,9 +400,13 @@ final class LayerEngine: LayerDelegate {
     // MARK: Sending
 
     /// Sends a request behind the reports it may depend on: what was taken makes room for what is sent.
-    func call(_ make: (RequestID) -> Request, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
+    func call(
+        _ make: (RequestID) -> Request,
+        ticket: SendTicket? = nil,
+        _ done: @escaping (Result<MessageValue, Failure>) -> Void
+    ) {
         report()
-        session.call(make, then: done)
+        session.call(make, ticket: ticket, then: done)
     }
 
     func tail(_ query: TailQuery) -> AsyncStream<Tailed> {

@@ -3,14 +3,13 @@ import FanfareProtocol
 import FanfareTransport
 import NIOCore
 
-/// Dials brokers in the order given, one after the other, beginning with the one that worked last.
+/// Dials brokers.
 final class NetworkCarrier: LinkCarrier {
     private let endpoints: [Endpoint]
     private let limits: Limits
     private let loop: any EventLoop
     private let turn: WriteTurn
     private let reader: FrameReader
-    private var next = 0
 
     init(endpoints: [Endpoint], limits: Limits, loop: any EventLoop) {
         precondition(!endpoints.isEmpty, "a layer needs a broker")
@@ -21,15 +20,10 @@ final class NetworkCarrier: LinkCarrier {
         reader = FrameReader(limits: limits)
     }
 
-    func connect(for session: LayerSession) {
-        attempt(endpoints.count, for: session, reasons: [])
-    }
+    var endpointCount: Int { endpoints.count }
 
-    private func attempt(_ left: Int, for session: LayerSession, reasons: [String]) {
-        guard left > 0 else {
-            return session.linkClosed(nil, Failure(.silence, reasons.joined(separator: "; ")))
-        }
-        let endpoint = endpoints[next % endpoints.count]
+    func connect(to index: Int, for session: LayerSession) {
+        let endpoint = endpoints[index]
         let made = NIOLoopBound(
             NetworkLink(session: session, reader: reader, limits: limits, loop: loop),
             eventLoop: loop
@@ -39,8 +33,7 @@ final class NetworkCarrier: LinkCarrier {
         Dialer.dial(endpoint, on: loop) {
             FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
         }.assumeIsolated().whenFailure { error in
-            self.next += 1
-            self.attempt(left - 1, for: session, reasons: reasons + ["\(endpoint): \(SystemReason.text(error))"])
+            session.linkClosed(nil, Failure(.silence, "\(endpoint): \(SystemReason.text(error))"))
         }
     }
 }
@@ -83,6 +76,7 @@ final class NetworkLink: BrokerLink, FrameReceiver {
     }
 
     func connection(_ connection: FrameConnection, received payload: UnsafeRawBufferPointer) {
+        session.linkRead(bytes: payload.count)
         do throws(Refusal) {
             for reply in try reader.reply(payload) {
                 if case .welcome(let welcome) = reply {
@@ -130,7 +124,7 @@ final class NetworkLink: BrokerLink, FrameReceiver {
             failure = Failure(.silence, "nothing was heard from the broker for \(limits.silenceMaximum.value) ms")
             connection.close()
         } else if quiet >= .milliseconds(Int64(clamping: limits.pingAfter.value)) {
-            connection.write(Request.ping(session.nextID()))
+            session.ping()
         }
     }
 }

@@ -79,10 +79,13 @@ package struct Failure: Error, Sendable, Equatable {
     package var code: ErrorCode
     /// What happened, the value, what to do. Cut to ``Limits/textBytes`` on the wire.
     package var text: String
+    /// Whether the request was certainly not carried out: false only in a client whose session ended before the answer.
+    package var isOutcomeKnown: Bool
 
-    package init(_ code: ErrorCode, _ text: String) {
+    package init(_ code: ErrorCode, _ text: String, isOutcomeKnown: Bool = true) {
         self.code = code
         self.text = text
+        self.isOutcomeKnown = isOutcomeKnown
     }
 }
 

@@ -101,6 +101,18 @@ package struct Limits: Sendable, Equatable {
     /// Rows one inspection returns.
     package var rowsReturned = 1_000
 
+    // MARK: Clients
+
+    /// Requests a client keeps for a session until the broker has shown that it took them. More: they are forgotten, and
+    /// the session cannot be resumed until it has.
+    package var unconfirmedRequests = 65_536
+    /// Bytes of them. With those that wait less than ``linkBytes``: all of it leaves at once over a new link.
+    package var unconfirmedBytes = 32 * 1_048_576
+    /// Requests that wait in a client for a link. More: they fail, and were not sent.
+    package var waitingRequests = 16_384
+    /// Bytes of them.
+    package var waitingBytes = 16 * 1_048_576
+
     /// The documented defaults.
     package init() {}
 }

@@ -8,7 +8,7 @@ extension Limits {
 
     /// Every bound of ``Limits`` as a setting. A test compares it with the properties, so none can be forgotten.
     package static let settings: [Setting<Limits>] =
-        wireSettings + nameSettings + channelSettings + sessionSettings + inspectionSettings
+        wireSettings + nameSettings + channelSettings + sessionSettings + inspectionSettings + clientSettings
 
     private static let wireSettings: [Setting<Limits>] = [
         .bytes(
@@ -212,6 +212,33 @@ extension Limits {
             "Rows one inspection looks at before it answers what it has as partial."
         ),
         .integer("rows_returned", \.rowsReturned, 1...1_000_000, "Rows one inspection returns."),
+    ]
+
+    private static let clientSettings: [Setting<Limits>] = [
+        .integer(
+            "unconfirmed_requests",
+            \.unconfirmedRequests,
+            4_096...16_777_216,
+            "Clients: requests kept until the broker has shown that it took them; with more the session cannot be resumed."
+        ),
+        .bytes(
+            "unconfirmed_bytes",
+            \.unconfirmedBytes,
+            4_194_304...gibibyte,
+            "Clients: bytes of requests kept until the broker has shown that it took them."
+        ),
+        .integer(
+            "waiting_requests",
+            \.waitingRequests,
+            1...16_777_216,
+            "Clients: requests that wait for a link to the broker; more fail and are not sent."
+        ),
+        .bytes(
+            "waiting_bytes",
+            \.waitingBytes,
+            65_536...gibibyte,
+            "Clients: bytes of requests that wait for a link to the broker."
+        ),
     ]
 }
 

@@ -71,7 +71,7 @@ extension ProgramFailure {
         case .channelFull(let text): self.init(Failure(.channelFull, text))
         case .messageTooLarge(let text): self.init(Failure(.messageTooLarge, text))
         case .badName(let text): self.init(Failure(.badName, text))
-        case .notOwner, .notConnected, .refused, .closed: self.init(.unavailable, failure.description)
+        case .notOwner, .notConnected, .outcomeUnknown, .refused, .closed: self.init(.unavailable, failure.description)
         }
     }
 }

@@ -207,6 +207,7 @@ extension ChannelLayerError {
         case badName
         case notOwner
         case notConnected
+        case outcomeUnknown
         case refused
         case closed
     }
@@ -218,6 +219,7 @@ extension ChannelLayerError {
         case .badName: .badName
         case .notOwner: .notOwner
         case .notConnected: .notConnected
+        case .outcomeUnknown: .outcomeUnknown
         case .refused: .refused
         case .closed: .closed
         }

@@ -50,8 +50,19 @@ final class ScriptedBroker: LinkCarrier {
     private(set) var links: [Link] = []
     /// Whether dialling works; it fails with the reason otherwise.
     var refusal: Failure?
+    /// Brokers there are, and which of them was dialled, in order.
+    let endpointCount: Int
+    private(set) var dialled: [Int] = []
+    /// Endpoints that refuse.
+    var dead: Set<Int> = []
 
-    func connect(for session: LayerSession) {
+    init(endpointCount: Int = 1) {
+        self.endpointCount = endpointCount
+    }
+
+    func connect(to endpoint: Int, for session: LayerSession) {
+        dialled.append(endpoint)
+        if dead.contains(endpoint) { return session.linkClosed(nil, Failure(.silence, "\(endpoint): refused")) }
         if let refusal { return session.linkClosed(nil, refusal) }
         let link = Link(session)
         links.append(link)
