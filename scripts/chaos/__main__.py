@@ -21,16 +21,18 @@ from chaos.stage import Stage
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="scripts/soak", description="Breaks real processes and counts every message.")
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak", description="Breaks real processes and counts every message."
+    )
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="; ".join(
-        f"{name}: {work.__doc__.splitlines()[0]}" for name, work in scenarios.ALL.items()
+        f"{name}: {work.__doc__.splitlines()[0]}".replace("%", "%%") for name, work in scenarios.ALL.items()
     ))
     parser.add_argument("--minutes", type=float, help="all scenarios mixed for so long; a whole number of scenarios")
     parser.add_argument("--seed", type=int, help="the same choices again")
     parser.add_argument("--short", action="store_true", help="the size of the tests: seconds each")
     parser.add_argument("--repeat", type=int, default=1, help="each scenario so many times")
     parser.add_argument("--json", action="store_true", help="one JSON object for each scenario")
-    parser.add_argument("--bin", type=pathlib.Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--bin", type=lambda text: pathlib.Path(text).resolve(), required=True, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if wrong := sorted(set(options.scenarios) - set(scenarios.ALL)):
         parser.error(f"unknown: {', '.join(wrong)}; known: {', '.join(scenarios.ALL)}")

@@ -168,7 +168,8 @@ class Crowd:
         )
 
     def absent(self):
-        return [each for each in self.members if not each.is_here] + [each for each in self.links if not each.is_connected]
+        away = [each for each in self.members if not each.is_here]
+        return away + [each for each in self.links if not each.is_connected]
 
     async def _all_heard(self, last, seconds):
         by_room = collections.defaultdict(list)

@@ -24,7 +24,8 @@ async def bench(stage, *arguments):
         if process.returncode is None:
             process.kill()
     if process.returncode != 0:
-        stage.ledger.violate(f"{' '.join(command)} exited with {process.returncode}: {(failure or out).decode()[-300:]}")
+        said = (failure or out).decode()[-300:]
+        stage.ledger.violate(f"{' '.join(command)} exited with {process.returncode}: {said}")
     return json.loads(out.decode().splitlines()[-1])
 
 
@@ -68,7 +69,8 @@ async def stalled_socket(stage, size):
     async with Peaks(stage):
         result = await bench(
             stage, "stalled", "--port", stage.ports["worker-1"], "--sockets", SOCKETS, "--stalled", 100 / SOCKETS,
-            "--rate", size.load, "--seconds", size.measured, "--pairs", size.pairs, "--ops", f"127.0.0.1:{worker.ops_port}",
+            "--rate", size.load, "--seconds", size.measured, "--pairs", size.pairs,
+            "--ops", f"127.0.0.1:{worker.ops_port}",
         )
     ratio(stage, "p99 ratio", result["ratios"]["p99"], 1.1, size)
     stage.facts["median message's p99 ratio"] = result["ratios"]["median message's p99"]
@@ -115,7 +117,8 @@ async def stopped_worker(stage, size):
                 stage.workers["worker-3"].process.send_signal(signal.SIGSTOP)
             try:
                 result = await bench(
-                    stage, "websocket", "--port", shared, "--sockets", SOCKETS, "--rate", size.load, "--seconds", seconds
+                    stage, "websocket", "--port", shared, "--sockets", SOCKETS, "--rate", size.load,
+                    "--seconds", seconds,
                 )
             finally:
                 stage.workers["worker-3"].process.send_signal(signal.SIGCONT)
@@ -138,8 +141,6 @@ async def settle_listeners(stage, listeners):
         stage.facts["sent, heard, dropped"] = (status["group_sends"], listeners.heard, dropped)
         return listeners.heard + dropped == 10 * status["group_sends"]
     await stage.eventually(balance, "heard and dropped come to what was sent to the listeners")
-    if "sent, heard, dropped" in stage.facts and not balance():
-        stage.ledger.violate(f"sent, heard, dropped of 10 listeners: {stage.facts['sent, heard, dropped']}")
 
 
 async def hostile_load(stage, size):
@@ -165,7 +166,8 @@ async def hostile_load(stage, size):
             p99[is_attacked].append(result["latencyMilliseconds"]["p99"])
             if is_attacked:
                 spent = resource.getrusage(resource.RUSAGE_SELF)
-                stage.facts["attackers' own processor seconds"] = spent.ru_utime + spent.ru_stime - begun.ru_utime - begun.ru_stime
+                own = spent.ru_utime + spent.ru_stime - begun.ru_utime - begun.ru_stime
+                stage.facts["attackers' own processor seconds"] = own
                 stage.facts["hostile connections"] = sum(peers.connections.values())
     ratio(stage, "p99 ratio", statistics.median(p99[True]) / statistics.median(p99[False]), 1.25, size)
     stage.facts["p99 ms undisturbed, attacked"] = (p99[False], p99[True])

@@ -8,12 +8,11 @@ import collections
 import pathlib
 import random
 import shutil
-import signal
 import tempfile
 import time
 
 import programs
-from chaos import hostile, kills, scenarios, surroundings, watch
+from chaos import hostile, kills, scenarios, storms, surroundings, watch
 from chaos.report import Report
 from chaos.stage import Stage
 
@@ -24,13 +23,11 @@ CLOSES = {"kill a worker": {1006}, "drain a worker": {1001, 1012}, "all reconnec
 
 
 async def kill_broker(stage, size):
-    with stage.ledger.disturbance():
-        await kills.restart_broker(stage, signal.SIGKILL, stage.random.uniform(0, 0.5))
+    await storms.kill_broker(stage, stage.random.uniform(0, 0.5))
 
 
 async def restart_broker(stage, size):
-    with stage.ledger.disturbance():
-        await kills.restart_broker(stage, signal.SIGTERM, stage.random.uniform(0, 0.5))
+    await kills.plan_restart(stage, stage.random.uniform(0, 0.5))
 
 
 async def kill_worker(stage, size):
@@ -97,6 +94,7 @@ class Mix:
     async def reports(self):
         stage, size = self.stage, self.size
         try:
+            stage.use_state()
             await kills.gather_crowd(stage, size)
             while self.share < 1 and not stage.ledger.violations:
                 await self.round()

@@ -33,6 +33,7 @@ class Stage:
         self.lost_drops = collections.Counter()     # Counted by processes that were killed since.
         self.baseline, self.facts = {}, {}
         self.expected_ends = set()
+        self.keeps_state = False
 
     # Starting and ending.
 
@@ -41,6 +42,18 @@ class Stage:
 
     def has(self, program, flag):
         return flag in self.help(program)
+
+    def use_state(self, file=None):
+        """Has the broker hand its state to its next start, where it can; says whether it can."""
+        self.keeps_state = self.has("fanfare-broker", "--state")
+        if self.keeps_state:
+            self.broker_arguments = [*self.broker_arguments, "--state", file or self.house.folder / "broker.state"]
+        return self.keeps_state
+
+    def resumes(self):
+        """Whether the broker goes on with the session of a link that broke."""
+        with wire.Wire(self.house.socket, name="soak") as session:
+            return "resume" in session.welcome["capabilities"]
 
     async def start(self, workers=2):
         await self.start_broker()
@@ -70,7 +83,8 @@ class Stage:
         ])
         worker.ops_port, self.workers[name] = ops_port, worker
         await asyncio.to_thread(
-            programs.eventually, lambda: self.house.readiness(worker)[0] == 200, f"{name} is ready", programs.START_SECONDS
+            programs.eventually, lambda: self.house.readiness(worker)[0] == 200, f"{name} is ready",
+            programs.START_SECONDS,
         )
 
     async def _start_remote_worker(self, name, endpoint, listen):

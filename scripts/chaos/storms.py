@@ -36,30 +36,31 @@ async def storm(stage, size):
         await stage.memberships_back()
         back.append(time.monotonic() - begun)
     await stage.check(drops="none")
-    stage.facts |= {"clients": count, "all back within": f"{max(back):.1f} s", "refused": sum(stage.crowd.refusals.values())}
+    stage.facts |= {
+        "clients": count, "all back within": f"{max(back):.1f} s", "refused": sum(stage.crowd.refusals.values())
+    }
     stage.baseline.clear()
     await stage.finish()
+
+
+async def kill_broker(stage, pause):
+    with stage.ledger.disturbance():
+        return await kills.restart_broker(stage, signal.SIGKILL, pause)
 
 
 async def restart_10000(stage, size):
     """Measures a broker kill -9 and a planned restart with 10 000 sockets on two workers under traffic."""
     count = fitting(size.storm, 2)
-    keeps = stage.has("fanfare-broker", "--state")
-    if keeps:
-        stage.broker_arguments = ["--state", stage.house.folder / "broker.state"]
+    stage.use_state()
     await stage.start(2)
     await stage.crowd.enter(count, max(size.rooms, count // 100), publishers=1, links=0)
     stage.crowd.start(size.rate / 3)
     links = await asyncio.to_thread(kills.links_made, stage)
-    for name, number in (("kill", signal.SIGKILL), ("planned restart", signal.SIGTERM)):
+    for name, restart in (("kill", kill_broker), ("planned restart", kills.plan_restart)):
         times = []
         for _ in range(size.rounds):
             await asyncio.sleep(size.seconds)
-            if keeps and number == signal.SIGTERM:
-                times.append(await kills.restart_broker(stage, number, 0))
-                continue
-            with stage.ledger.disturbance():
-                times.append(await kills.restart_broker(stage, number, 0))
+            times.append(await restart(stage, 0))
         missed = stage.ledger.counts["missed"]
         await stage.check(drops="none")
         stage.facts[f"{name}: all memberships back within"] = ", ".join(f"{each:.2f}" for each in times) + " s"

@@ -23,7 +23,7 @@ def require_root(*programs):
 
 
 async def apart_clocks(stage, size):
-    """Broker and workers whose monotonic clocks are days apart, by time namespaces: nothing expires, nothing is late."""
+    """Broker and workers whose monotonic clocks are days apart, by time namespaces: nothing expires."""
     require_root("unshare")
     offsets = {"broker": 30 * DAY, "worker-1": 3 * DAY}
     for name, seconds in offsets.items():
@@ -71,17 +71,35 @@ async def wall_clock(stage, size):
 
 async def full_disk(stage, size):
     """Logs, and the broker's state where there is one, on a disk without room: all go on and end with 0."""
-    require_root("unshare", "mount")
+    require_root("unshare", "nsenter", "mount")
     disk = stage.house.folder / "disk"
     disk.mkdir()
-    script = (
-        'mount -t tmpfs -o size="$1" soak "$2" && shift && disk=$1 && shift && '
-        'head -c 1M /dev/zero >"$disk/filler" 2>/dev/null; exec "$@" >>"$disk/log" 2>&1'
+    # The disk is mounted in a namespace of its own, which a process that only waits keeps.
+    mount = (
+        'mount -t tmpfs -o size="$1" soak "$2" && head -c 1M /dev/zero >"$2/filler" 2>/dev/null; '
+        'echo ready; exec sleep infinity'
     )
-    for name in ("broker", "worker-1", "worker-2", "worker-3"):
-        stage.prefix[name] = ["unshare", "--mount", "sh", "-c", script, "sh", TINY_DISK, disk]
-    keeps = stage.has("fanfare-broker", "--state")
-    stage.broker_arguments = ["--log-level", "trace", *(["--state", disk / "broker.state"] if keeps else [])]
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", mount, "sh", TINY_DISK, disk], stdout=subprocess.PIPE
+    )
+    try:
+        if holder.stdout.readline() != b"ready\n":
+            raise Skipped("this machine allows no mount namespaces")
+        enter = ["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", f"--wd={os.getcwd()}"]
+        log = ["sh", "-c", 'log=$1; shift; exec "$@" >>"$log" 2>&1', "sh", disk / "log"]
+        for name in ("broker", "worker-1", "worker-2", "worker-3"):
+            stage.prefix[name] = [*enter, *log]
+        await run_on_full_disk(stage, size, disk)
+    finally:
+        await stage.abandon()
+        holder.kill()
+        holder.wait()
+
+
+async def run_on_full_disk(stage, size, disk):
+    """Restarts of a broker that cannot write; what it could not keep may be lost."""
+    keeps = stage.use_state(disk / "broker.state")
+    stage.broker_arguments += ["--log-level", "trace"]
     stage.worker_arguments = ["--log-level", "trace"]
     await kills.gather_crowd(stage, size)
     for _ in range(size.rounds):
@@ -96,7 +114,8 @@ async def full_disk(stage, size):
 
 def limit_descriptors(program, count):
     """The limit of open files of a running process."""
-    resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (count, resource.prlimit(program.pid, resource.RLIMIT_NOFILE)[1]))
+    _, hard = resource.prlimit(program.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(program.pid, resource.RLIMIT_NOFILE, (count, hard))
 
 
 async def busy_share(program, seconds):

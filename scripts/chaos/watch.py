@@ -14,9 +14,8 @@ def use(pid):
         name, size = line.split()[:2]
         memory[name] = int(size) * 1024
     ticks = (process / "stat").read_text().rpartition(")")[2].split()
-    return Use(
-        memory["Rss:"], memory["Anonymous:"], len(list((process / "fd").iterdir())), (int(ticks[11]) + int(ticks[12])) / 100
-    )
+    descriptors = len(list((process / "fd").iterdir()))
+    return Use(memory["Rss:"], memory["Anonymous:"], descriptors, (int(ticks[11]) + int(ticks[12])) / 100)
 
 
 def slope(samples):

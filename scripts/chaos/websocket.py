@@ -1,4 +1,4 @@
-"""A WebSocket client of few bytes and no policy of its own: it reads when told, answers pings, and says how it ended."""
+"""A small WebSocket client without a policy of its own: it reads when told, answers pings, says how it ended."""
 import asyncio
 
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
