@@ -42,7 +42,9 @@ let package = Package(
         // The event loop and its connections, listening, dialling, one frame handler, the gathered write path.
         .target(
             name: "FanfareTransport",
-            dependencies: ["FanfareModel", "FanfareProtocol", "CLinux", .heap, .nio, .nioPosix]
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "CLinux", .heap, .nio, .nioPosix, .nioSSL, .nioTLS,
+            ]
         ),
         // Logging, configuration files, health, metrics text and lifecycle: what the executables share.
         .target(
@@ -53,7 +55,7 @@ let package = Package(
         .target(
             name: "FanfareBroker",
             dependencies: [
-                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix, .logging,
+                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix, .logging, .crypto,
             ]
         ),
         // The channel layer for Swift programs, over a broker or over a core in this process.
@@ -100,7 +102,9 @@ let package = Package(
         ),
         .executableTarget(
             name: "fanfare",
-            dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "FanfareOps", .arguments, .logging]
+            dependencies: [
+                "FanfareModel", "FanfareProtocol", "FanfareClient", "FanfareOps", .arguments, .logging, .crypto,
+            ]
         ),
         // The bare epoll loop that servers are measured against.
         .target(name: "CLimit"),
@@ -191,6 +195,7 @@ extension Target.Dependency {
     static var nioHTTP1: Self { .product(name: "NIOHTTP1", package: "swift-nio") }
     static var nioWebSocket: Self { .product(name: "NIOWebSocket", package: "swift-nio") }
     static var nioSSL: Self { .product(name: "NIOSSL", package: "swift-nio-ssl") }
+    static var nioTLS: Self { .product(name: "NIOTLS", package: "swift-nio") }
     static var nioEmbedded: Self { .product(name: "NIOEmbedded", package: "swift-nio") }
     static var collections: Self { .product(name: "DequeModule", package: "swift-collections") }
     static var heap: Self { .product(name: "HeapModule", package: "swift-collections") }

@@ -60,6 +60,11 @@ extension BrokerLoop {
             refuse(resume, "it has ended", SessionID(0))
             return nil
         }
+        // Whoever has another's token takes nothing over with it, and ends nothing.
+        guard former.access?.name == peer.access?.name else {
+            refuse(resume, "its credential is another", session)
+            return nil
+        }
         // Requests held back on purpose were taken.
         release(former)
         links.dismiss(former)
@@ -71,7 +76,7 @@ extension BrokerLoop {
         former.connection?.close()
         peer.takeOver(former)
         peers.replace(session, by: peer)
-        strangers.removeValue(forKey: ObjectIdentifier(peer))
+        strangers.remove(peer)
         retained.arrived(upTo: resume.received)
         go(on: connection, peer, retained, welcome)
         resumeCounts.resumed += 1
@@ -80,8 +85,6 @@ extension BrokerLoop {
     }
 
     /// Why a hello cannot go on with a session; `nil` when it can.
-    ///
-    /// Credentials were checked before, on their own; here is the place to compare whose they are.
     private func obstacle(to hello: Hello, _ opened: Hello, _ retained: Retained, _ received: UInt64) -> String? {
         if hello.protocolVersion != opened.protocolVersion { return "its protocol is another" }
         if hello.namespace != opened.namespace || hello.node != opened.node || hello.role != opened.role {

@@ -22,7 +22,8 @@ final class BrokerLoop {
     var resumeCounts = ResumeCounts()
     /// What an admin's `drain` of the broker does.
     var onDrain: (Milliseconds) -> Void = { _ in }
-    var strangers: [ObjectIdentifier: Peer] = [:]
+    var strangers = Strangers()
+    let security: Security
     /// Peers that have been told the last and may still read it; the sweep closes those that do not.
     private var leaving: [ObjectIdentifier: Peer] = [:]
     let links: LinkWriter
@@ -49,8 +50,10 @@ final class BrokerLoop {
         core: Core,
         facts: [String: MessageValue],
         resilience: Resilience? = nil,
+        security: Security = Security(),
         logger: Logger
     ) {
+        self.security = security
         self.loop = loop
         self.limits = limits
         self.core = core
@@ -73,18 +76,20 @@ final class BrokerLoop {
     // MARK: Connections
 
     func arrived(_ peer: Peer) {
-        guard strangers.count < limits.strangers else {
-            let text = "\(limits.strangers) connections have not said hello yet, the limit \"strangers\"; try again"
-            write(.error(nil, Failure(.limitReached, text)), to: peer)
-            return dismiss(peer)
+        if let refusal = strangers.refusal(of: peer, limits) {
+            write(.error(nil, refusal), to: peer)
+            peer.close()
+            // What it does not take at once is not kept for it; in front of a TLS handshake, that is all of it.
+            if let connection = peer.connection, connection.pendingBytes > 0 { connection.close() }
+            return
         }
         peer.arrivedAt = loop.now
-        strangers[ObjectIdentifier(peer)] = peer
+        strangers.insert(peer)
     }
 
     func left(_ peer: Peer) {
         defer { completeStop() }
-        strangers.removeValue(forKey: ObjectIdentifier(peer))
+        strangers.remove(peer)
         leaving.removeValue(forKey: ObjectIdentifier(peer))
         links.dismiss(peer)
         guard let session = peer.session, peers[session] === peer else { return }
@@ -112,7 +117,7 @@ final class BrokerLoop {
             run()
             throw error
         }
-        strangers.removeValue(forKey: ObjectIdentifier(peer))
+        strangers.remove(peer)
         peers.insert(peer, session)
         if let token = resumption?.token {
             peer.retained = Retained(token: token)
@@ -311,10 +316,14 @@ final class BrokerLoop {
             peer.connection?.close()
         }
         // From the arrival on: a hello that comes a byte at a time is late too.
-        for (key, peer) in strangers where now - peer.arrivedAt >= limits.helloWithin.amount {
-            strangers.removeValue(forKey: key)
+        for peer in strangers.late(at: now, after: limits.helloWithin.amount) {
+            // Who was told the last already and has not taken it has had its time.
+            guard let connection = peer.connection, connection.isOpen else {
+                peer.connection?.close()
+                continue
+            }
             write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
-            dismiss(peer)
+            peer.close()
         }
         for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
@@ -340,6 +349,27 @@ final class BrokerLoop {
     private func isSilent(_ peer: Peer, for bound: Milliseconds, at now: NIODeadline) -> Bool {
         guard let connection = peer.connection else { return false }
         return now - connection.lastHeard >= bound.amount
+    }
+
+    // MARK: Security
+
+    /// Lets in by other credentials from now on, and ends the sessions they would not let in as they are.
+    ///
+    /// - Returns: How many sessions have ended.
+    func replace(_ credentials: Credentials) -> Int {
+        run()
+        security.replace(credentials)
+        let live = Array(peers)
+        var ended = 0
+        for (session, peer) in live {
+            do throws(Failure) {
+                try security.check(peer)
+            } catch {
+                ended += 1
+                expel(session, error)
+            }
+        }
+        return ended
     }
 
     // MARK: Inspection
@@ -370,6 +400,7 @@ final class BrokerLoop {
         }
         observed.status = facts
         if let resilience { observed.status["resilience_testing"] = resilience.status }
+        observed.status.merge(security.status) { $1 }
         observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: look()).value)
         observed.status["detached"] = .count(detached)
         observed.status["resumed"] = .count(resumeCounts.resumed)
@@ -416,7 +447,7 @@ final class BrokerLoop {
         return stopped.futureResult
     }
 
-    private var everyone: [Peer] { peers.map(\.peer) + Array(strangers.values) + Array(leaving.values) }
+    private var everyone: [Peer] { peers.map(\.peer) + Array(strangers.all) + Array(leaving.values) }
 
     private func completeStop() {
         guard let stopped, peers.isEmpty, strangers.isEmpty, leaving.isEmpty else { return }

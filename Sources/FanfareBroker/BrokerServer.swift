@@ -1,6 +1,6 @@
 import FanfareCore
 package import FanfareModel
-import FanfareTransport
+package import FanfareTransport
 package import Logging
 import NIOCore
 import Synchronization
@@ -20,6 +20,13 @@ package final class BrokerServer: Sendable {
 
         /// Faults to make on purpose; `nil` in production.
         package var resilience: Resilience.Settings?
+
+        /// Who may connect to Unix sockets.
+        package var socket = SocketFile.Access()
+        /// Who is let in; `nil`: everybody who can connect.
+        package var credentials: Credentials?
+        /// For `tls://` endpoints, which need it.
+        package var tls: TLSIdentity?
 
         package init() {}
     }
@@ -43,6 +50,7 @@ package final class BrokerServer: Sendable {
         let facts: [String: MessageValue] = ["pid": .count(ProcessFacts.identifier)]
         let epoch = UInt64.random(in: 1...UInt64(Int64.max))
         let broker = try await loop.submit {
+            let tls = configuration.tls.map { TLSListening($0, handshakeBytes: limits.handshakeBytes) }
             let core = Core(limits: limits, epoch: epoch, broker: configuration.version)
             return NIOLoopBound(
                 BrokerLoop(
@@ -51,6 +59,7 @@ package final class BrokerServer: Sendable {
                     core: core,
                     facts: facts,
                     resilience: configuration.resilience.map(Resilience.init),
+                    security: Security(credentials: configuration.credentials, tls: tls),
                     logger: logger
                 ),
                 eventLoop: loop
@@ -80,16 +89,20 @@ package final class BrokerServer: Sendable {
         _ broker: NIOLoopBound<BrokerLoop>
     ) throws -> [Listener] {
         var listeners: [Listener] = []
+        var door = Listener.Door()
+        door.socket = configuration.socket
+        door.tls = broker.value.security.tls
         do {
             for endpoint in configuration.endpoints {
                 listeners.append(
                     try Listener.bind(
                         endpoint,
                         on: loop,
+                        door,
                         acceptsPerSecond: configuration.limits.acceptsPerSecond
                     ) { [broker = broker.value] in
                         FrameConnection(
-                            receiver: Peer(broker),
+                            receiver: Peer(broker, $0),
                             turn: broker.turn,
                             frameBytes: configuration.limits.helloFrameBytes,
                             framesPerTurn: configuration.limits.framesPerTurn
@@ -122,6 +135,23 @@ package final class BrokerServer: Sendable {
             throw ProgramFailure(.unavailable, "the broker has stopped")
         }
         return try await loop.submit { self.broker.value.status() }.get()
+    }
+
+    /// Lets in by other credentials from now on; sessions they would not let in as they are end with `unauthorized`.
+    ///
+    /// - Returns: How many sessions have ended.
+    package func replace(_ credentials: Credentials) async throws -> Int {
+        try await loop.submit { self.broker.value.replace(credentials) }.get()
+    }
+
+    /// Shows and asks for other certificates on connections that are made from now on.
+    package func replace(_ tls: TLSIdentity) async throws {
+        try await loop.submit { self.broker.value.security.tls?.identity = tls }.get()
+    }
+
+    /// Counts what came of reading a file again.
+    package func count(_ reload: Reload) async {
+        try? await loop.submit { self.broker.value.security.count(reload) }.get()
     }
 
     /// Stops: no new connections, `GOAWAY` to all, what is written leaves, then everything closes. Once it has begun,

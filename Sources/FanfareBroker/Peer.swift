@@ -37,10 +37,21 @@ final class Peer: FrameReceiver {
     var owedGoAway: Reply?
     /// What earlier connections of the session carried.
     private var earlier = FrameConnection.Traffic()
+    /// Where it comes from.
+    let arrival: Arrival
+    /// The same without the port, for who is counted by it.
+    let address: String?
+    /// What it said hello with, without the token, and who it has proved to be; `nil` when the broker asks nobody.
+    private(set) var hello: Hello?
+    private(set) var access: Access?
+    /// Sees to it that requests keep to what the credential allows; `nil` when that is everything.
+    private var gate: Gate?
     private let broker: BrokerLoop
 
-    init(_ broker: BrokerLoop) {
+    init(_ broker: BrokerLoop, _ arrival: Arrival = Arrival()) {
         self.broker = broker
+        self.arrival = arrival
+        address = arrival.address?.ipAddress
     }
 
     /// What has passed over the session's connections.
@@ -75,7 +86,7 @@ final class Peer: FrameReceiver {
             let request = try broker.reader.request(payload)
             if let session {
                 if let retained { note(request, retained) }
-                broker.received(request, from: session, self)
+                pass(request, from: session)
             } else if case .hello(let hello) = request {
                 welcome(hello, on: connection)
             } else {
@@ -102,8 +113,22 @@ final class Peer: FrameReceiver {
         }
     }
 
+    /// Passes a request on, if the session may make it.
+    private func pass(_ request: Request, from session: SessionID) {
+        guard let gate else { return broker.received(request, from: session, self) }
+        do throws(Failure) {
+            broker.received(try gate.admit(request), from: session, self)
+        } catch {
+            refuse(Refusal(id: request.id, failure: error))
+        }
+    }
+
     private func welcome(_ hello: Hello, on connection: FrameConnection) {
         do throws(Failure) {
+            access = try broker.security.access(for: hello, from: arrival.user)
+            gate = access.flatMap { Gate($0, hello) }
+            self.hello = hello
+            self.hello?.token = nil
             session = try broker.open(hello, for: self)
             connection.raise(frameBytes: broker.limits.frameBytes)
         } catch {

@@ -18,6 +18,18 @@ extension Core {
         }
     }
 
+    /// A worker looks at its own namespace and no other; who may look at more asks for what it wants.
+    func confined(_ query: InspectionQuery, to session: SessionSlot) throws(Failure) -> InspectionQuery {
+        guard sessions[session].hello.role == .worker else { return query }
+        let own = sessions[session].hello.namespace
+        guard query.namespace ?? own == own else {
+            throw Failure(.forbidden, "the role \"worker\" may inspect its own namespace only, \"\(own)\"")
+        }
+        var confined = query
+        confined.namespace = own
+        return confined
+    }
+
     private func status() -> MessageValue {
         var status = observed.status
         status["broker"] = .string(broker)
@@ -56,7 +68,8 @@ extension Core {
         var page = try Page(query, columns: groupColumns(now), limits: limits)
         for slot in groups.slots {
             let (name, space) = (groups[slot].name, namespaces[groups[slot].namespace].name)
-            guard page.consider(slot, identity: "\(space) \(name)", matches: matches(query, name, space)) else { break }
+            let matches = matches(query, .group, name, space)
+            guard page.consider(slot, identity: "\(space) \(name)", matches: matches) else { break }
         }
         return try page.answer { slot in
             [
@@ -90,7 +103,7 @@ extension Core {
                 while next != .nowhere {
                     let (member, name) = (next, channels[memberships[next].channel].name)
                     next = memberships[next].next
-                    let matches = query.match?.matches(name) ?? true
+                    let matches = matches(query, .channel, name, space)
                     guard page.consider(member, identity: "\(space) \(name)", matches: matches) else { break }
                 }
             }
@@ -120,7 +133,8 @@ extension Core {
         var page = try Page(query, columns: channelColumns(now), limits: limits)
         for slot in channels.slots {
             let (name, space) = (channels[slot].name, namespaces[channels[slot].namespace].name)
-            guard page.consider(slot, identity: "\(space) \(name)", matches: matches(query, name, space)) else { break }
+            let matches = matches(query, .channel, name, space)
+            guard page.consider(slot, identity: "\(space) \(name)", matches: matches) else { break }
         }
         return try page.answer { row(of: $0, now) }
     }
@@ -159,7 +173,11 @@ extension Core {
         let rows = found.map { slot -> MessageValue in
             var row = row(of: slot, now)
             row["attributes"] = .map((channels[slot].attributes ?? [:]).mapValues { .string($0) })
-            row["group_names"] = .array(channels[slot].groups.map { .string(groups[$0.group].name) })
+            let space = namespaces[channels[slot].namespace].name
+            let names = channels[slot].groups.map { groups[$0.group].name }
+            row["group_names"] = .array(
+                names.filter { query.visibility.shows(.group, $0, in: space) }.map { .string($0) }
+            )
             return .map(row)
         }
         return .map(["rows": .array(rows), "total": .count(rows.count)])
@@ -184,7 +202,7 @@ extension Core {
             // Ids in decimal order even as text.
             let digits = String(sessions[slot].id.value)
             let identity = String(repeating: "0", count: 20 - digits.count) + digits
-            guard page.consider(slot, identity: identity, matches: matches(query, name, space)) else { break }
+            guard page.consider(slot, identity: identity, matches: matches(query, nil, name, space)) else { break }
         }
         return try page.answer { row(of: $0, now) }
     }
@@ -244,7 +262,7 @@ extension Core {
         var page = try Page(query, columns: columns, limits: limits)
         for (key, entry) in dropLog.entries {
             let identity = "\(key.namespace) \(key.kind.rawValue) \(key.name) \(key.worker) \(key.reason.name)"
-            let matches = matches(query, key.name, key.namespace)
+            let matches = matches(query, key.kind == .group ? .group : .channel, key.name, key.namespace)
             guard page.consider((key, entry), identity: identity, matches: matches) else { break }
         }
         return try page.answer { row in
@@ -259,8 +277,16 @@ extension Core {
 
     // MARK: Shared by the subjects
 
-    private func matches(_ query: InspectionQuery, _ name: String, _ namespace: String) -> Bool {
-        (query.namespace.map { $0 == namespace } ?? true) && (query.match?.matches(name) ?? true)
+    /// Whether a row is asked for and may be shown; `kind` is `nil` for names that no pattern of a credential is about.
+    private func matches(
+        _ query: InspectionQuery,
+        _ kind: Visibility.Kind?,
+        _ name: String,
+        _ namespace: String
+    ) -> Bool {
+        guard query.namespace.map({ $0 == namespace }) ?? true, query.match?.matches(name) ?? true else { return false }
+        guard let kind else { return query.visibility.shows(namespace: namespace) }
+        return query.visibility.shows(kind, name, in: namespace)
     }
 
     /// What `query.name` names, in its namespace or in all, ordered by namespace.
@@ -270,7 +296,10 @@ extension Core {
         _ find: (NamespaceSlot, String) -> Slot<Element>?
     ) throws(Failure) -> [Slot<Element>] {
         guard let name = query.name else { throw Failure(.badRequest, "INSPECT \(kind): the query needs a name") }
-        let spaces = namespaceSlots.filter { space, _ in query.namespace.map { $0 == space } ?? true }
+        let spaces = namespaceSlots.filter { space, _ in
+            (query.namespace.map { $0 == space } ?? true)
+                && query.visibility.shows(kind == "group" ? .group : .channel, name, in: space)
+        }
         let found = spaces.sorted { $0.key < $1.key }.compactMap { find($0.value, name) }
         guard !found.isEmpty else { throw Failure(.notFound, "there is no \(kind) \"\(name)\"") }
         return found

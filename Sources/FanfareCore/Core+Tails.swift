@@ -56,6 +56,7 @@ extension Core {
         for index in tails.indices {
             let query = tails[index].query
             guard query.kind == kind, query.namespace.map({ $0 == space }) ?? true, query.match.matches(name),
+                query.visibility.shows(kind == .group ? .group : .channel, name, in: space),
                 tails[index].takes(at: now)
             else { continue }
             let copy = Tailed(

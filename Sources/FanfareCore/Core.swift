@@ -145,7 +145,7 @@ package struct Core {
         case .outcome(let token, let accepted, let dropped):
             return outcome(token, accepted, dropped, session, &effects)
         case .flush(let id): return try flush(id, session, now, &effects)
-        case .inspect(_, let query): return .result(try inspect(query, now: now))
+        case .inspect(_, let query): return .result(try inspect(confined(query, to: session), now: now))
         case .tail(let id, let query): return try tail(id, query, session)
         case .admin(let id, let command, let arguments):
             try administer(id, command, arguments, session, now, &effects)
@@ -158,7 +158,9 @@ package struct Core {
         let isPermitted =
             switch request {
             case .hello, .ping, .pong, .goodbye, .cancel: true
-            case .inspect, .tail: role == .inspect || role == .admin
+            case .inspect(_, let query):
+                role == .inspect || role == .admin || (role == .worker && query.subject.isOpenToWorkers)
+            case .tail: role == .inspect || role == .admin
             case .admin: role == .admin
             case .send, .groupSend: role != .inspect
             default: role == .worker || role == .admin

@@ -71,6 +71,11 @@ package struct Limits: Sendable, Equatable {
     /// Connections accepted a second, and a quarter of that at once. What comes faster, as when all clients come back
     /// together, waits in the kernel; nothing is refused.
     package var acceptsPerSecond = 5_000
+    /// Those of one TCP address. More: the newest is closed. Less than ``strangers``, so that one address does not keep
+    /// all others out.
+    package var strangersPerAddress = 256
+    /// Bytes a client may send for its TLS handshake; a chain of certificates is a few KiB. More: the connection closes.
+    package var handshakeBytes = 65_536
     /// A hello must arrive within this time of the connection.
     package var helloWithin = Milliseconds(2_000)
     /// A silent peer is sent a `PING` after this.

@@ -145,6 +145,14 @@ package struct InspectionQuery: Sendable, Equatable {
         case channel
         case sessions
         case drops
+
+        /// Whether the role `worker` may ask for it, in its own namespace.
+        package var isOpenToWorkers: Bool {
+            switch self {
+            case .groups, .group, .channels, .channel: true
+            case .status, .sessions, .drops: false
+            }
+        }
     }
 
     package var subject: Subject
@@ -160,6 +168,8 @@ package struct InspectionQuery: Sendable, Equatable {
     package var limit = 100
     /// Where the previous page ended, as the previous answer said.
     package var cursor: String?
+    /// What may be in the answer. Set by the broker, not by the client: it is no part of the frame.
+    package var visibility = Visibility.everything
 
     package init(_ subject: Subject) {
         self.subject = subject
@@ -180,6 +190,8 @@ package struct TailQuery: Sendable, Equatable {
     package var sample: UInt64 = 1
     /// At most this many copies a second; the rest is counted in `skipped`.
     package var ratePerSecond: UInt64 = 50
+    /// What may be copied. Set by the broker, not by the client: it is no part of the frame.
+    package var visibility = Visibility.everything
 
     package init(kind: Kind, match: Glob) {
         self.kind = kind

@@ -27,7 +27,8 @@ package struct SessionID: Sendable, Hashable, Comparable {
 package enum Role: String, Sendable, CaseIterable {
     /// Sends only: `SEND`, `GROUP_SEND`.
     case publish
-    /// A full channel layer: everything but `INSPECT`, `TAIL` and `ADMIN`.
+    /// A full channel layer: everything but `TAIL`, `ADMIN` and the subjects of `INSPECT` that are about more than its
+    /// own namespace.
     case worker
     /// Looks: `INSPECT`, `TAIL`.
     case inspect

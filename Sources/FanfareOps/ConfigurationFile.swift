@@ -8,14 +8,18 @@ package enum ConfigurationFile {
 
     /// The text of the file at `path`.
     ///
-    /// - Parameter what: What errors call the file.
-    /// - Throws: `ProgramFailure(.configuration)` when it is missing, unreadable, too large or not UTF-8.
+    /// - Parameters:
+    ///   - what: What errors call the file.
+    ///   - isSecret: Whether it must be kept from others: a file of root or of this user, which its group may read at
+    ///     most, and nobody else at all.
+    /// - Throws: `ProgramFailure(.configuration)` when it is missing, unreadable, open to others, too large or not UTF-8.
     package static func read(
         _ path: String,
-        what: String = "configuration file"
+        what: String = "configuration file",
+        isSecret: Bool = false
     ) throws(ProgramFailure) -> String {
         do throws(Unreadable) {
-            return try text(path)
+            return try text(path, isSecret)
         } catch {
             throw ProgramFailure(.configuration, "\(what) \"\(path)\" cannot be read: \(error.reason)")
         }
@@ -25,10 +29,26 @@ package enum ConfigurationFile {
         let reason: String
     }
 
-    private static func text(_ path: String) throws(Unreadable) -> String {
+    /// Looks at the open file, not at the path: what is checked is what is read.
+    private static func checkSecret(_ descriptor: CInt) throws(Unreadable) {
+        var facts = stat()
+        guard fstat(descriptor, &facts) == 0 else { throw Unreadable(reason: String(cString: strerror(errno))) }
+        guard facts.st_mode & S_IFMT == S_IFREG else { throw Unreadable(reason: "it is no regular file") }
+        guard facts.st_uid == 0 || facts.st_uid == geteuid() else {
+            throw Unreadable(reason: "it belongs to user \(facts.st_uid), not to root or to this user; chown it")
+        }
+        guard facts.st_mode & 0o027 == 0 else {
+            throw Unreadable(
+                reason: "others may read it, or its group may write it; chmod 640 it, or 600"
+            )
+        }
+    }
+
+    private static func text(_ path: String, _ isSecret: Bool) throws(Unreadable) -> String {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw Unreadable(reason: String(cString: strerror(errno))) }
         defer { close(descriptor) }
+        if isSecret { try checkSecret(descriptor) }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65_536)
         while true {

@@ -159,6 +159,18 @@ extension Limits {
             1...1_000_000,
             "Connections accepted a second, a quarter of them at once; more wait in the kernel until then."
         ),
+        .integer(
+            "strangers_per_address",
+            \.strangersPerAddress,
+            1...65_536,
+            "The same for one TCP address; of more the newest is closed."
+        ),
+        .bytes(
+            "handshake_bytes",
+            \.handshakeBytes,
+            4_096...1_048_576,
+            "Bytes a client may send for its TLS handshake before it is closed."
+        ),
         .seconds(
             "hello_within_seconds",
             \.helloWithin,

@@ -14,14 +14,18 @@ package struct RunningPart: Sendable {
     /// Returns when it has ended by itself, or when its task is cancelled; the program stops then. `nil` for what never
     /// does.
     package var ended: (@Sendable () async -> Void)?
+    /// Reads its files again, on SIGHUP. What cannot be used is logged, and what was in force stays.
+    package var reload: (@Sendable () async -> Void)?
 
     package init(
         name: String,
         ended: (@Sendable () async -> Void)? = nil,
+        reload: (@Sendable () async -> Void)? = nil,
         stop: @escaping @Sendable () async -> Void
     ) {
         self.name = name
         self.ended = ended
+        self.reload = reload
         self.stop = stop
     }
 }
@@ -62,7 +66,7 @@ package enum Program {
     /// Starts a daemon, says that it is ready, waits for SIGTERM or SIGINT, and stops it in good order.
     ///
     /// The first signal stops the parts, last started first; a second one ends the process at once, and so does
-    /// taking longer than `stopWithin` and five seconds.
+    /// taking longer than `stopWithin` and five seconds. SIGHUP makes those parts that can read their files again.
     ///
     /// - Parameters:
     ///   - name: The program's name.
@@ -81,6 +85,9 @@ package enum Program {
         let (signals, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingOldest(1))
         let sources = trapSignals(name, stopWithin: stopWithin, first: continuation)
         let (ready, parts) = try await start()
+        let (hangups, hangupContinuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        // Before the ready line: who waits for it may send the signal at once.
+        let hangup = trapHangups(parts, hangupContinuation)
         logger.notice(
             "ready",
             metadata: ["on": "\(ready)", "version": "\(Version.current)", "pid": .stringConvertible(getpid())]
@@ -100,9 +107,32 @@ package enum Program {
                 await group.triggerGracefulShutdown()
             }
         }
-        defer { waiting.cancel() }
+        let reloading = Task { await reload(parts, on: hangups) }
+        defer {
+            waiting.cancel()
+            reloading.cancel()
+        }
         try await group.run()
-        withExtendedLifetime(sources) { logger.notice("stopped") }
+        withExtendedLifetime((sources, hangup)) { logger.notice("stopped") }
+    }
+
+    /// Each SIGHUP, one after the other; those that come meanwhile are one.
+    private static func reload(_ parts: [RunningPart], on hangups: AsyncStream<Void>) async {
+        for await _ in hangups {
+            for part in parts { await part.reload?() }
+        }
+    }
+
+    /// Traps SIGHUP if a part can make something of it; otherwise it ends the program, as ever.
+    private static func trapHangups(
+        _ parts: [RunningPart],
+        _ continuation: AsyncStream<Void>.Continuation
+    ) -> (any DispatchSourceSignal)? {
+        guard parts.contains(where: { $0.reload != nil }) else { return nil }
+        let source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: DispatchQueue(label: "fanfare.reload"))
+        source.setEventHandler { continuation.yield() }
+        source.resume()
+        return source
     }
 
     /// Hands the first SIGTERM or SIGINT to `first` and ends the process on the second.

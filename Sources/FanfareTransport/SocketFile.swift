@@ -3,8 +3,15 @@ import Glibc
 
 /// The file of a Unix socket: taken over only when nobody listens on it, removed only when it is still ours.
 package struct SocketFile: Sendable {
-    /// Owner and group may connect, whatever the process's umask says.
-    private static let mode: mode_t = 0o660
+    /// Who may connect: those who may write to the file.
+    package struct Access: Sendable, Equatable {
+        /// Permission bits, whatever the process's umask says. Owner and group unless said otherwise.
+        package var mode: UInt32 = 0o660
+        /// The file's group; `nil` for that of the process.
+        package var group: UInt32?
+
+        package init() {}
+    }
 
     private let path: String
     private let device: dev_t
@@ -14,9 +21,11 @@ package struct SocketFile: Sendable {
     /// both find the same stale socket; nothing is waited for while the lock is held.
     ///
     /// - Returns: A descriptor that listens, the caller's from now on, and its file.
-    /// - Throws: ``ProgramFailure`` when the folder is missing, the path is something else, or a broker is alive there.
+    /// - Throws: ``ProgramFailure`` when the folder is missing, the path is something else, a broker is alive there, or
+    ///   the file cannot be given to its group.
     package static func listen(
         on path: String,
+        access: Access = Access(),
         backlog: CInt
     ) throws(ProgramFailure) -> (descriptor: CInt, file: SocketFile) {
         let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "/"
@@ -29,8 +38,10 @@ package struct SocketFile: Sendable {
         guard descriptor >= 0 else { throw unusable(path, systemReason()) }
         var facts = stat()
         // The mode of the socket bounds that of its file from the first moment; the umask may have cut it further.
-        guard fchmod(descriptor, mode) == 0, bind(descriptor, path), chmod(path, mode) == 0, lstat(path, &facts) == 0,
-            Glibc.listen(descriptor, backlog) == 0
+        // Nobody can connect before it listens, so its group is right from the first connection on.
+        guard fchmod(descriptor, access.mode) == 0, bind(descriptor, path),
+            access.group.map({ lchown(path, uid_t.max, $0) == 0 }) ?? true, chmod(path, access.mode) == 0,
+            lstat(path, &facts) == 0, Glibc.listen(descriptor, backlog) == 0
         else {
             let failure = unusable(path, "\(systemReason()); choose another path")
             Glibc.close(descriptor)

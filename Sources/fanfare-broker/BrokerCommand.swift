@@ -18,6 +18,8 @@ struct BrokerCommand: AsyncParsableCommand {
             Without flags it listens on a Unix socket of its own and needs no configuration. Settings come from the \
             defaults, then --config FILE, then the flags; the last one wins. --print-config shows all of them.
 
+            SIGHUP makes it read its credentials and certificates again: SECURITY.md.
+
             When it is ready it prints one line on standard output: fanfare-broker ready on ENDPOINT …
 
             \(Program.exitCodes)
@@ -42,6 +44,24 @@ struct BrokerCommand: AsyncParsableCommand {
 
     @Flag(help: ArgumentHelp(BrokerValues.help("allow_remote_tcp")))
     var allowRemoteTcp = false
+
+    @Option(help: ArgumentHelp(BrokerValues.help("credentials"), valueName: "file"))
+    var credentials: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("tls_certificate"), valueName: "file"))
+    var tlsCertificate: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("tls_key"), valueName: "file"))
+    var tlsKey: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("tls_client_ca"), valueName: "file"))
+    var tlsClientCa: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("socket_mode"), valueName: "mode"))
+    var socketMode: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("socket_group"), valueName: "group"))
+    var socketGroup: String?
 
     @Option(help: ArgumentHelp(BrokerValues.help("limits.capacity_default"), valueName: "messages"))
     var capacity: String?
@@ -113,6 +133,12 @@ struct BrokerCommand: AsyncParsableCommand {
         try settings.set("allow_remote_tcp", to: allowRemoteTcp ? ["true"] : [], from: "--allow-remote-tcp")
         try settings.set("log_format", to: logFormat.map { [$0] } ?? [], from: "--log-format")
         try settings.set("log_level", to: logLevel.map { [$0] } ?? [], from: "--log-level")
+        let security = [
+            ("credentials", credentials, "--credentials"), ("tls_certificate", tlsCertificate, "--tls-certificate"),
+            ("tls_key", tlsKey, "--tls-key"), ("tls_client_ca", tlsClientCa, "--tls-client-ca"),
+            ("socket_mode", socketMode, "--socket-mode"), ("socket_group", socketGroup, "--socket-group"),
+        ]
+        for (name, value, flag) in security { try settings.set(name, to: value.map { [$0] } ?? [], from: flag) }
         let limits = [
             ("capacity_default", capacity, "--capacity"), ("expiry_default_seconds", expiry, "--expiry"),
             ("group_expiry_default_seconds", groupExpiry, "--group-expiry"), ("body_bytes", bodyBytes, "--body-bytes"),
@@ -153,7 +179,7 @@ struct BrokerCommand: AsyncParsableCommand {
             let broker = try await BrokerServer.start(plan.server, logger: logger)
             stage.current = .running(broker)
             parts.append(
-                RunningPart(name: "broker") {
+                RunningPart(name: "broker", reload: { await plan.security.reload(broker, logger) }) {
                     stage.current = .stopping
                     await broker.stop(within: plan.stopWithin)
                 }

@@ -47,6 +47,7 @@ enum BrokerOps {
         .counter("delivers", "Messages passed to owners of process channels."),
         .counter("hand_outs", "Messages handed to waiting readers."),
         .counter("errors", "Requests answered with an error."),
+        .counter("tls_failures", "Connections that ended in their TLS handshake."),
     ]
 
     /// The routes of the port.
@@ -115,6 +116,15 @@ enum BrokerOps {
                 help: "Requests and connections refused, by error.",
                 by: "error",
                 refused.compactMapValues(\.double)
+            )
+        }
+        if let reloads = status["reloads"]?.map {
+            metrics.add(
+                "fanfare_broker_reloads_total",
+                .counter,
+                help: "Files read again on SIGHUP, by what came of it. Failed: what was in force before still is.",
+                by: "result",
+                reloads.compactMapValues(\.double)
             )
         }
         return metrics

@@ -9,6 +9,7 @@ struct BrokerValues: Sendable {
     var listen: [String] = []
     var ops: String?
     var allowsRemoteTCP = false
+    var security = SecurityValues()
     var stopWithin = Milliseconds(10_000)
     var logFormat: String?
     var logLevel: String? = Logger.Level.info.rawValue
@@ -28,7 +29,7 @@ struct BrokerValues: Sendable {
                 example: "unix:/run/fanfare/broker.sock",
                 most: endpointsMaximum,
                 flag: "--listen",
-                "Where to listen, as unix:/path or tcp://host:port. Without any: the socket of $FANFARE_BROKER, else "
+                "Where to listen, as unix:/path, tcp://host:port or tls://host:port. Without any: the socket of $FANFARE_BROKER, else "
                     + "$XDG_RUNTIME_DIR/fanfare/broker.sock, else /run/fanfare/broker.sock for root, else a folder "
                     + "under /tmp."
             ),
@@ -43,9 +44,10 @@ struct BrokerValues: Sendable {
                 "allow_remote_tcp",
                 \.allowsRemoteTCP,
                 flag: "--allow-remote-tcp",
-                "Whether tcp:// endpoints may be reachable from other machines; without TLS and tokens everybody "
-                    + "there can read and send everything."
+                "Whether other machines may reach a tcp:// endpoint, whose bytes everybody on the way can read and change, "
+                    + "or a tls:// endpoint without credentials and tls_client_ca, where everybody may do everything."
             ),
+        ] + SecurityValues.table + [
             .flag(
                 "resilience_testing",
                 \.testsResilience,
@@ -109,6 +111,7 @@ struct BrokerValues: Sendable {
 /// The broker's settings, understood: what ``BrokerServer`` and the operations port are started with.
 struct BrokerPlan: Sendable {
     var server = BrokerServer.Configuration()
+    var security: SecurityPlan
     /// Whether nobody named an endpoint, so that the folder of the standard one is the broker's to make.
     var ownsFolder = false
     var ops: (host: String, port: Int)?
@@ -143,13 +146,9 @@ struct BrokerPlan: Sendable {
             }
             server.endpoints.append(endpoint)
         }
-        for endpoint in server.endpoints where endpoint.isRemote && !values.allowsRemoteTCP {
-            throw ProgramFailure(
-                .configuration,
-                "endpoint \(endpoint) can be reached from other machines, and this version has neither TLS nor tokens; "
-                    + "use 127.0.0.1 or a Unix socket, or --allow-remote-tcp inside a trusted network"
-            )
-        }
+        try security = SecurityPlan(values.security, settings, for: server.endpoints)
+        try security.apply(to: &server)
+        if !values.allowsRemoteTCP { try security.checkRemote(server) }
         if values.testsResilience {
             server.resilience = values.resilience
         } else if values.resilience != Resilience.Settings() {
@@ -171,19 +170,9 @@ struct BrokerPlan: Sendable {
         """
         configuration is valid
         listen: \(server.endpoints.map(\.description).joined(separator: " "))
+        security: \(security.summary(server))
         ops: \(ops.map { "http://\($0.host):\($0.port)" } ?? "none")
         limits: \(Setting.changed(server.limits, Limits(), Limits.settings))
         """
-    }
-}
-
-extension Endpoint {
-    /// Whether the endpoint may be reachable from other machines. Names other than `localhost` count as remote:
-    /// what they mean is decided elsewhere.
-    var isRemote: Bool {
-        guard case .tcp(let host, _) = self else { return false }
-        let quads = host.split(separator: ".", omittingEmptySubsequences: false)
-        let isLoopback4 = quads.count == 4 && quads[0] == "127" && quads.allSatisfy { UInt8($0) != nil }
-        return !(isLoopback4 || host == "::1" || host == "localhost")
     }
 }

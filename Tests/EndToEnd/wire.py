@@ -10,6 +10,7 @@ SEND, RECEIVE, REPORT, OPEN_CHANNELS, GROUP_ADD, GROUP_DISCARD, GROUP_SEND = 10,
 FLUSH, INSPECT, TAIL = 30, 31, 32
 WELCOME, ACK, ERROR, RESULT, DELIVER, HAND_OUT, GAP, GROUP_DELIVER = 64, 70, 71, 72, 80, 81, 82, 90
 CHANNEL_FULL = 20
+UNAUTHORIZED, FORBIDDEN, NOT_FOUND, LIMIT_REACHED = 7, 8, 23, 24
 FULL, LINK_OVERFLOW = 1, 5
 
 
@@ -22,6 +23,10 @@ class Refused(Exception):
 
 
 def dial(path, timeout=20):
+    """Connects to the Unix socket at `path`, or takes a socket that is connected already."""
+    if isinstance(path, socket.socket):
+        path.settimeout(timeout)
+        return path
     link = socket.socket(socket.AF_UNIX)
     link.settimeout(timeout)
     link.connect(str(path))

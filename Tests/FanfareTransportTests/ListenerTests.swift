@@ -18,7 +18,7 @@ struct ListenerTests {
     private func bind(_ endpoint: Endpoint) async throws -> Listener {
         try await run.onLoop { loop in
             let turn = WriteTurn(loop: loop)
-            return try Listener.bind(endpoint, on: loop) {
+            return try Listener.bind(endpoint, on: loop) { _ in
                 FrameConnection(receiver: Recorder(on: loop), turn: turn, frameBytes: 1_000)
             }
         }

@@ -11,25 +11,40 @@ package struct Listener: Sendable {
     /// Connections the kernel keeps until they are accepted.
     private static let backlog = 1_024
 
+    /// How connections come in.
+    package struct Door {
+        /// For Unix sockets.
+        package var socket = SocketFile.Access()
+        /// For `tls://`, which needs it.
+        package var tls: TLSListening?
+
+        package init() {}
+    }
+
     /// Binds `endpoint` and accepts on `loop`. On the loop; a name of a host is looked up there.
     ///
     /// - Parameters:
+    ///   - door: What the kernel and TLS ask of who comes.
     ///   - acceptsPerSecond: What is accepted at most; what comes faster waits in the kernel.
-    ///   - make: Runs for each connection.
+    ///   - make: Runs for each connection. With TLS the connection opens before the handshake; what is written waits.
     /// - Throws: ``ProgramFailure`` with exit `configuration` when the address is taken, the folder is missing, or
     ///   somebody listens on the Unix socket already.
     package static func bind(
         _ endpoint: Endpoint,
         on loop: EpollLoop,
+        _ door: Door = Door(),
         acceptsPerSecond: Int? = nil,
-        make: @escaping () -> FrameConnection
+        make: @escaping (Arrival) -> FrameConnection
     ) throws -> Listener {
-        let (descriptor, file) = try listen(on: endpoint)
+        let (descriptor, file) = try listen(on: endpoint, door)
         let rate = acceptsPerSecond.map { AcceptRate(perSecond: $0) }
-        let listener = DescriptorListener(descriptor, on: loop, rate: rate) { descriptor, address in
-            let connection = make()
-            let carrier = DescriptorConnection(descriptor, on: loop, receiver: connection)
-            connection.open(carrier.writer, remote: address.map { "\($0)" } ?? "unix")
+        let tls = endpoint.isTLS ? door.tls : nil
+        let listener = DescriptorListener(descriptor, on: loop, rate: rate) {
+            let arrival = Arrival(descriptor: $0, address: $1)
+            let connection = make(arrival)
+            if let tls { return tls.carry(connection, $0, on: loop, address: $1) }
+            let carrier = DescriptorConnection($0, on: loop, receiver: connection)
+            connection.open(carrier.writer, remote: arrival.address.map { "\($0)" } ?? "unix")
         }
         listener.start()
         let bound: Endpoint =
@@ -41,11 +56,12 @@ package struct Listener: Sendable {
         return Listener(endpoint: bound, listener: NIOLoopBound(listener, eventLoop: loop), socketFile: file)
     }
 
-    private static func listen(on endpoint: Endpoint) throws -> (CInt, SocketFile?) {
+    private static func listen(on endpoint: Endpoint, _ door: Door) throws -> (CInt, SocketFile?) {
         switch endpoint {
-        case .tls:
-            throw ProgramFailure(.configuration, "cannot listen on \(endpoint): there is no TLS yet")
-        case .tcp(let host, let port):
+        case .tcp(let host, let port), .tls(let host, let port):
+            guard !endpoint.isTLS || door.tls != nil else {
+                throw ProgramFailure(.configuration, "cannot listen on \(endpoint) without a TLS certificate")
+            }
             do {
                 let address = try SocketAddress.makeAddressResolvingHost(host, port: port)
                 return (try DescriptorListener.listen(on: address, backlog: backlog), nil)
@@ -56,7 +72,11 @@ package struct Listener: Sendable {
                 )
             }
         case .unix(let path):
-            let (descriptor, file) = try SocketFile.listen(on: path, backlog: CInt(backlog))
+            let (descriptor, file) = try SocketFile.listen(
+                on: path,
+                access: door.socket,
+                backlog: CInt(backlog)
+            )
             return (descriptor, file)
         }
     }
@@ -69,4 +89,8 @@ package struct Listener: Sendable {
         socketFile?.remove()
         listener.value.close()
     }
+}
+
+extension Endpoint {
+    var isTLS: Bool { if case .tls = self { true } else { false } }
 }

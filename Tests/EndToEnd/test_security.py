@@ -1,0 +1,423 @@
+"""Who may reach the broker, who it lets in, and what they may do: TLS, credentials, Unix sockets, reading them again."""
+import grp
+import hashlib
+import os
+import pwd
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import time
+
+import msgpack
+import pytest
+
+import wire
+from programs import HOST, eventually, free_port
+
+STRANGERS = 1_024
+USER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+
+
+def digest(token):
+    return "sha256:" + hashlib.sha256(token.encode()).hexdigest()
+
+
+def credential(name, roles, *lines, token=None):
+    entry = [f"  - name: {name}", f"    roles: [{roles}]"]
+    if token:
+        entry.append(f'    tokens: ["{digest(token)}"]')
+    return "\n".join([*entry, *(f"    {line}" for line in lines)])
+
+
+PROBE = credential("probe", "admin", f"unix_users: [{USER}]")
+
+
+class Credentials:
+    """A credentials file of this test's own. The user of the tests is in it, so that the house can look."""
+
+    def __init__(self, folder):
+        self.path = folder / "credentials.yaml"
+        self.write()
+
+    def write(self, *entries, probe=PROBE, mode=0o600):
+        self.path.write_text("\n".join(["credentials:", *filter(None, [probe]), *entries]) + "\n")
+        self.path.chmod(mode)
+
+
+@pytest.fixture
+def credentials(house):
+    return Credentials(house.folder)
+
+
+class Authority:
+    """Signs certificates."""
+
+    def __init__(self, folder, name):
+        self.folder, self.name = folder, name
+        self.certificate, self.key = folder / f"{name}.pem", folder / f"{name}.key"
+        self.openssl("req", "-x509", *self.fresh(self.key), "-subj", f"/CN={name}", "-out", self.certificate)
+
+    @staticmethod
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    @staticmethod
+    def fresh(key):
+        return "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-keyout", key
+
+    def sign(self, name):
+        """The files of a certificate for 127.0.0.1 and its key."""
+        certificate, key, request = (self.folder / f"{name}.{ending}" for ending in ("pem", "key", "csr"))
+        self.openssl("req", *self.fresh(key)[:-4], "-keyout", key, "-subj", f"/CN={name}",
+                     "-addext", "subjectAltName=IP:127.0.0.1", "-out", request)
+        self.openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial",
+                     "-days", "2", "-copy_extensions", "copy", "-out", certificate)
+        key.chmod(0o600)
+        return certificate, key
+
+    def trusting(self, client=None):
+        context = ssl.create_default_context(cafile=self.certificate)
+        if client:
+            context.load_cert_chain(*client)
+        return context
+
+
+@pytest.fixture
+def authority(house):
+    return Authority(house.folder, "authority")
+
+
+def secured(port, context, **hello):
+    """A session over TLS."""
+    return wire.Wire(context.wrap_socket(socket.create_connection((HOST, port)), server_hostname=HOST), **hello)
+
+
+def refusal(open_session):
+    """Why a session cannot be opened, or a request is refused."""
+    with pytest.raises(wire.Refused) as refused:
+        open_session()
+    return refused.value
+
+
+def counted(house, name):
+    value = house.json("status")
+    for key in name.split("."):
+        value = value.get(key, 0)
+    return value
+
+
+def reload(house, broker, counter):
+    before = counted(house, f"reloads.{counter}")
+    broker.process.send_signal(signal.SIGHUP)
+    eventually(lambda: counted(house, f"reloads.{counter}") > before, f"{counter} is counted")
+
+
+# TLS
+
+def test_tls_carries_everything(house, authority, port):
+    certificate, key = authority.sign("broker")
+    broker = house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key)
+    with secured(port, authority.trusting()) as client:
+        assert client.link.version() == "TLSv1.3"
+        large = os.urandom(1_000_000)
+        client.send("jobs", {"large": large})
+        assert client.receive("jobs") == {"large": large}
+    old = authority.trusting()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with secured(port, old) as client:
+        assert client.link.version() == "TLSv1.2"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        secured(port, ssl.create_default_context())
+    with socket.create_connection((HOST, port)) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        plain.settimeout(20)
+        assert b"200" not in plain.recv(1024)
+    eventually(lambda: counted(house, "tls_failures") >= 2, "failed handshakes are counted")
+    assert broker.is_running()
+
+
+def test_a_client_certificate_is_asked_for(house, authority, port):
+    certificate, key = authority.sign("broker")
+    house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key,
+                 "--tls-client-ca", authority.certificate)
+    with secured(port, authority.trusting(authority.sign("client"))) as client:
+        assert client.ask(wire.PING) is None
+    stranger = Authority(house.folder, "nobody").sign("forged")
+    for context in (authority.trusting(), authority.trusting(stranger)):
+        # With TLS 1.3 a client learns of it when it reads.
+        with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+            secured(port, context)
+
+
+def test_certificates_are_read_again(house, authority, port):
+    certificate, key = authority.sign("broker")
+    broker = house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key)
+
+    def serial():
+        with secured(port, authority.trusting()) as client:
+            return client.link.getpeercert()["serialNumber"]
+
+    first = serial()
+    with secured(port, authority.trusting()) as before:
+        authority.sign("broker")
+        reload(house, broker, "tls_ok")
+        second = serial()
+        assert second != first
+        certificate.write_text("no certificate")
+        reload(house, broker, "tls_failed")
+        assert serial() == second
+        assert before.ask(wire.PING) is None
+    assert "those in force stay" in broker.text()
+
+
+def test_half_a_handshake_is_closed_like_half_a_hello(house, authority, port):
+    certificate, key = authority.sign("broker")
+    house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key)
+    silent = socket.create_connection((HOST, port))
+    # The start of a handshake record whose 16 KiB never come.
+    half = socket.create_connection((HOST, port))
+    half.sendall(b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc")
+    # The handshake is done, and then nothing.
+    mute = authority.trusting().wrap_socket(socket.create_connection((HOST, port)), server_hostname=HOST)
+    for link in (silent, half, mute):
+        link.settimeout(20)
+        try:
+            while link.recv(4_096):
+                pass
+        except (ssl.SSLError, ConnectionError):
+            pass
+        link.close()
+    eventually(lambda: counted(house, "strangers") == 0, "nobody of them is kept")
+
+
+# Credentials
+
+def test_a_token_decides_what_a_session_is(house, credentials):
+    credentials.write(credential("web", "worker, publish", "namespaces: [shop]", "nodes: [web-*]", token="t-web"))
+    house.broker("--credentials", credentials.path)
+    with wire.Wire(house.socket, role="worker", namespace="shop", token="t-web") as client:
+        client.send("jobs", {"n": 1})
+        assert client.receive("jobs") == {"n": 1}
+    for hello in (
+        {"role": "worker", "namespace": "shop", "token": "t-we"},
+        {"role": "worker", "namespace": "shop", "token": ""},
+        {"role": "worker", "namespace": "shop", "token": digest("t-web")},
+        {"role": "admin", "namespace": "shop", "token": "t-web"},
+        {"role": "worker", "namespace": "other", "token": "t-web"},
+        {"role": "worker", "namespace": "shop", "node": "n1", "token": "t-web"},
+    ):
+        refused = refusal(lambda: wire.Wire(house.socket, **hello))
+        assert (refused.code, refused.id) == (wire.UNAUTHORIZED, None)
+        assert "t-web" not in refused.text
+    assert counted(house, "refused.unauthorized") == 6
+
+
+def test_a_user_of_this_machine_needs_no_token(house, credentials, port):
+    credentials.write(probe=credential("group", "inspect", f"unix_groups: [{GROUP}]") + "\n" + PROBE)
+    house.broker("--credentials", credentials.path, "--listen", f"tcp://{HOST}:{port}")
+    # The first that fits: the role decides.
+    for role in ("inspect", "admin"):
+        with wire.Wire(house.socket, role=role) as client:
+            assert client.status()["sessions"] >= 1
+    assert refusal(lambda: wire.Wire(house.socket, role="worker")).code == wire.UNAUTHORIZED
+    # The kernel says nothing about who is behind TCP.
+    refused = refusal(lambda: wire.Wire(socket.create_connection((HOST, port))))
+    assert refused.code == wire.UNAUTHORIZED and "token" in refused.text
+
+
+def test_patterns_bound_what_a_session_may_do(house, credentials):
+    credentials.write(credential(
+        "billing", "worker", "channels:", "  send: [billing.*]", "  receive: [billing.in]",
+        "groups:", "  send: [bill_*]", "  join: [bill_own]", token="t",
+    ))
+    house.broker("--credentials", credentials.path)
+    body = msgpack.packb({"n": 1})
+    with wire.Wire(house.socket) as other, wire.Wire(house.socket, role="worker", node="b1", token="t") as billing:
+        other.ask(wire.GROUP_ADD, "secret", ["salaries"])
+        other.send("salaries", {"n": 1})
+        for request in (
+            (wire.SEND, "salaries", body), (wire.RECEIVE, "billing.out", 1), (wire.GROUP_SEND, "secret", body),
+            (wire.GROUP_ADD, "secret", ["b1!x"]), (wire.GROUP_ADD, "bill_own", ["salaries"]),
+            (wire.GROUP_DISCARD, "bill_own", ["salaries"]), (wire.FLUSH,),
+            (wire.INSPECT, "group", {"name": "secret"}), (wire.INSPECT, "channel", {"name": "salaries"}),
+            (wire.INSPECT, "status", {}),
+        ):
+            assert refusal(lambda: billing.ask(*request)).code == wire.FORBIDDEN, request
+        # Without an id it is said all the same, and nothing has happened.
+        billing.write(wire.SEND, None, "salaries", body)
+        assert billing.read()[:3] == [wire.ERROR, None, wire.FORBIDDEN]
+        assert billing.ask(wire.INSPECT, "groups", {})["rows"] == []
+        assert billing.ask(wire.INSPECT, "channels", {})["total"] == 0
+        billing.send("billing.in", {"n": 2})
+        assert billing.receive("billing.in") == {"n": 2}
+        billing.ask(wire.GROUP_ADD, "bill_own", ["b1!x"])
+        billing.ask(wire.GROUP_SEND, "bill_own", body)
+        assert billing.next_push(wire.GROUP_DELIVER)[1] == "bill_own"
+        assert [row["group"] for row in billing.ask(wire.INSPECT, "groups", {})["rows"]] == ["bill_own"]
+        assert other.receive("salaries") == {"n": 1}
+        assert {row["group"] for row in other.ask(wire.INSPECT, "groups", {})["rows"]} == {"secret", "bill_own"}
+
+
+def test_revocation_ends_what_lives(house, credentials):
+    """CVE-2021-34434: what was allowed earlier does not go on."""
+    one = credential("one", "worker", token="t1")
+    credentials.write(one, credential("two", "worker", token="t2"), credential("three", "worker", token="t3"))
+    broker = house.broker("--credentials", credentials.path)
+    with (
+        wire.Wire(house.socket, role="worker", node="n1", token="t1") as kept,
+        wire.Wire(house.socket, role="worker", node="n2", token="t2") as revoked,
+        wire.Wire(house.socket, role="worker", node="n3", token="t3") as narrowed,
+        wire.Wire(house.socket) as probe,
+    ):
+        for node, client in (("n1", kept), ("n2", revoked), ("n3", narrowed)):
+            client.ask(wire.GROUP_ADD, "room", [f"{node}!1"])
+        credentials.write(one, credential("three", "worker", "groups:", "  join: [hall]", token="t3"))
+        reload(house, broker, "credentials_ok")
+        for client, why in ((revoked, "revoked"), (narrowed, "changed")):
+            error = client.read()
+            assert error[:3] == [wire.ERROR, None, wire.UNAUTHORIZED] and why in error[3]
+            assert client.read() == b""
+        members = probe.ask(wire.INSPECT, "group", {"name": "room"})["rows"]
+        assert [row["channel"] for row in members] == ["n1!1"]
+        assert kept.ask(wire.PING) is None
+    assert refusal(lambda: wire.Wire(house.socket, role="worker", token="t2")).code == wire.UNAUTHORIZED
+    with wire.Wire(house.socket, role="worker", node="n3", token="t3") as again:
+        assert refusal(lambda: again.ask(wire.GROUP_ADD, "room", ["n3!1"])).code == wire.FORBIDDEN
+
+
+def test_a_bad_file_changes_nothing(house, credentials):
+    """CVE-2017-7652: reading again parses all, then swaps; whatever goes wrong, what was in force stays."""
+    web = credential("web", "worker", token="t")
+    credentials.write(web)
+    broker = house.broker("--credentials", credentials.path)
+    with wire.Wire(house.socket, role="worker", token="t") as client:
+        for spoil in (
+            lambda: credentials.write(web, "  - name: [unfinished"),
+            lambda: credentials.write(web, credential("web", "worker", token="t4")),
+            lambda: credentials.write(web, credential("x", "emperor", token="t5")),
+            lambda: credentials.write(web, credential("x", "worker", "surprise: 1", token="t5")),
+            lambda: credentials.write(probe=None),
+            lambda: credentials.write(web, mode=0o644),
+            lambda: credentials.path.unlink(),
+        ):
+            spoil()
+            reload(house, broker, "credentials_failed")
+            assert client.ask(wire.PING) is None
+            with wire.Wire(house.socket, role="worker", token="t"):
+                pass
+        assert refusal(lambda: wire.Wire(house.socket, role="worker", token="t5")).code == wire.UNAUTHORIZED
+    assert "those in force stay" in broker.text()
+
+
+def test_a_fresh_token_lets_in(house, credentials):
+    made = house.json("token", "--role", "worker", "--role", "publish", "--name", "fresh")
+    assert made["hash"] == digest(made["token"]) and len(made["token"]) >= 64
+    assert made["token"] != house.json("token")["token"]
+    text = house.cli("token", "--role", "worker", "--name", 'a "name"').stdout
+    token = next(line for line in text.splitlines() if line.startswith("fanfare_"))
+    credentials.write(text[text.index("  - name"):])
+    house.broker("--credentials", credentials.path)
+    with wire.Wire(house.socket, role="worker", token=token) as client:
+        assert client.ask(wire.PING) is None
+
+
+# Before the hello
+
+def test_answers_to_strangers_are_bounded(house, credentials):
+    """CVE-2025-21605: whoever is not let in and does not read gets one answer, not one for each request."""
+    broker = house.broker("--credentials", credentials.path)
+    before = broker.resident_bytes()
+    links = []
+    for _ in range(200):
+        link = wire.dial(house.socket)
+        links.append(link)
+        try:
+            link.sendall(wire.frame(wire.PING, 1) * 10_000)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    eventually(lambda: counted(house, "strangers") == 0, "they have gone")
+    assert counted(house, "refused.hello_expected") == len(links)
+    assert broker.resident_bytes() - before < 16 * 1024 * 1024
+    for link in links:
+        link.close()
+
+
+def test_strangers_of_one_address_do_not_keep_others_out(house, port):
+    house.broker("--listen", f"tcp://{HOST}:{port}", "--limit", "strangers_per_address=3", "--limit",
+                 "hello_within_seconds=60")
+    silent = [socket.create_connection((HOST, port)) for _ in range(3)]
+    eventually(lambda: counted(house, "strangers") == 3, "they are counted")
+    refused = refusal(lambda: wire.Wire(socket.create_connection((HOST, port))))
+    assert refused.code == wire.LIMIT_REACHED and refused.retry and "strangers_per_address" in refused.text
+    with wire.Wire(socket.create_connection(("127.0.0.1", port), source_address=("127.0.0.2", 0))) as other:
+        assert other.ask(wire.PING) is None
+    silent.pop().close()
+    eventually(lambda: counted(house, "strangers") == 2, "one has gone")
+    with wire.Wire(socket.create_connection((HOST, port))) as next_one:
+        assert next_one.ask(wire.PING) is None
+    for link in silent:
+        link.close()
+
+
+# Starting
+
+def refused_start(house, *arguments):
+    return house.run("fanfare-broker", *arguments, code=78).stderr
+
+
+@pytest.mark.parametrize("check", [(), ("--check-config",)])
+def test_what_would_be_open_to_others_does_not_start(house, credentials, authority, check):
+    files = ("--tls-certificate", *authority.sign("broker")[:1], "--tls-key", house.folder / "broker.key")
+    tls, tcp = ("--listen", "tls://0.0.0.0:0", *files), ("--listen", "tcp://0.0.0.0:0")
+    assert "--credentials" in refused_start(house, *tls, *check)
+    assert "tls://" in refused_start(house, *tcp, *check)
+    # A token on the way is a token lost.
+    assert "tls://" in refused_start(house, *tcp, "--credentials", credentials.path, *check)
+    assert "--tls-certificate" in refused_start(house, "--listen", f"tls://{HOST}:0", *check)
+    assert "--tls-key" in refused_start(house, "--listen", f"tls://{HOST}:0", *files[:2], *check)
+    assert "no endpoint" in refused_start(house, "--listen", f"tcp://{HOST}:0", *files, *check)
+    assert "socket_mode" in refused_start(house, "--listen", house.endpoint, "--socket-mode", "0666", *check)
+    assert "socket_mode" in refused_start(house, "--listen", house.endpoint, "--socket-mode", "rw", *check)
+    assert "no group" in refused_start(house, "--listen", house.endpoint, "--socket-group", "no-such-group", *check)
+
+
+def test_credentials_and_keys_that_others_can_read_do_not_start(house, credentials, authority):
+    certificate, key = authority.sign("broker")
+    listen = ("--listen", house.endpoint, "--listen", f"tls://{HOST}:0", "--tls-certificate", certificate, "--tls-key",
+              key, "--credentials", credentials.path, "--check-config")
+    assert "1 credentials" in house.run("fanfare-broker", *listen).stdout
+    for path in (credentials.path, key):
+        for mode in (0o604, 0o620, 0o644, 0o666):
+            path.chmod(mode)
+            assert str(path) in refused_start(house, *listen)
+        path.chmod(0o640)
+        house.run("fanfare-broker", *listen)
+    credentials.path.unlink()
+    assert str(credentials.path) in refused_start(house, *listen)
+
+
+@pytest.mark.parametrize("entry, text", {
+    "an unknown key": (credential("x", "worker", "role: admin", token="t"), "unknown key"),
+    "no proof": (credential("x", "worker"), "nobody"),
+    "no role": (credential("x", "", token="t"), "no role"),
+    "an unknown role": (credential("x", "root", token="t"), "root"),
+    "a token itself": (credential("x", "worker", "tokens: [fanfare_secret]"), "no hash"),
+    "an unknown user": (credential("x", "worker", "unix_users: [no-such-user]"), "no-such-user"),
+    "the same token twice": (credential("x", "worker", token="t") + "\n" + credential("y", "worker", token="t"), "same"),
+    "a pattern of nothing": (credential("x", "worker", "groups:", '  join: [""]', token="t"), "groups.join"),
+}.values())
+def test_credentials_that_are_wrong_do_not_start(house, credentials, entry, text):
+    credentials.write(entry)
+    said = refused_start(house, "--listen", house.endpoint, "--credentials", credentials.path, "--check-config")
+    assert text in said and f"{credentials.path}:" in said and "fanfare_secret" not in said
+
+
+def test_the_socket_has_its_mode_and_group(house):
+    group = next((entry.gr_gid for entry in grp.getgrall() if entry.gr_gid != os.getegid()), os.getegid())
+    if os.geteuid() != 0:
+        group = os.getegid()
+    house.broker("--socket-mode", "0620", "--socket-group", str(group))
+    facts = os.stat(house.socket)
+    assert (stat.S_IMODE(facts.st_mode), facts.st_gid) == (0o620, group)
