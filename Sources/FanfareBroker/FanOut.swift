@@ -70,10 +70,12 @@ final class FanOut {
         frameCount = 0
     }
 
-    /// Forgets a peer that goes.
+    /// Forgets a peer that goes, or whose link does.
     func remove(_ peer: Peer) {
         guard peer.isInFanOut else { return }
         peer.isInFanOut = false
+        // It may come again, when its session outlives its link.
+        peer.fanOutPosition = Position()
         peers.removeAll { $0 === peer }
         sessions.removeAll { $0 == peer.session }
     }

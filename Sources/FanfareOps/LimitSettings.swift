@@ -203,6 +203,19 @@ extension Limits {
             "Bytes waiting for one connection; more closes it with link_overflow."
         ),
         .seconds(
+            "resume_grace_seconds",
+            \.resumeGrace,
+            10...3_600_000,
+            "How long a session whose connection broke is kept for its client to go on with, if the client can."
+        ),
+        .bytes(
+            "resume_bytes",
+            \.resumeBytes,
+            65_536...(64 * gibibyte),
+            "Bytes kept for one session until its client has received them; with more it cannot be resumed until the "
+                + "client has caught up."
+        ),
+        .seconds(
             "collect_within_seconds",
             \.collectWithin,
             10...60_000,

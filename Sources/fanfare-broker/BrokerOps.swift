@@ -29,6 +29,9 @@ enum BrokerOps {
             "strangers",
             "Connections that have not said hello. More than a few: somebody knocks at the wrong door."
         ),
+        .gauge("detached", "Sessions whose connection broke and whose client may come back for them within the grace."),
+        .counter("resumed", "Connections that went on with the session of a broken one."),
+        .counter("resume_refused", "Sessions a client asked to go on with that had ended or could not go on."),
         .gauge("namespaces", "Namespaces with anything in them."),
         .gauge("channels", "Channels known. Follows the number of open sockets."),
         .gauge("groups", "Groups with at least one member."),

@@ -40,8 +40,8 @@ final class BurstClient {
     /// Tells this connection from all others of the run.
     let number: UInt32
     let node: String?
-    /// The broker's end.
-    let channel: EmbeddedChannel
+    /// The broker's end; another one after each time the session was resumed.
+    private(set) var channel: EmbeddedChannel
     /// Bytes written and not yet arrived at the broker.
     private(set) var outgoing: ArraySlice<UInt8> = []
     /// Bytes that have left the broker and not yet arrived here.
@@ -52,9 +52,20 @@ final class BurstClient {
     private(set) var results: [MessageValue] = []
 
     private let ledger: BurstLedger
-    private let valve = Valve()
+    private var valve = Valve()
     private let frames = FrameBuffer()
-    private let decoder: FrameDecoder
+    private var decoder: FrameDecoder
+    private let limits: Limits
+    /// Names the session while it can be resumed.
+    private var token: Body?
+    /// Counted replies that have arrived.
+    private(set) var received: UInt64 = 0
+    /// Every counted request, as a frame.
+    private var requests: [[UInt8]] = []
+    /// Whether the connection is lost, or a new one has not been welcomed yet.
+    private(set) var isAway = false
+    /// Whether the new connection is there, and waits to be welcomed.
+    private(set) var isComing = false
     private let reader: FrameReader
     private var lastRequest: RequestID = 0
     /// Requests without their answer, in the order sent, with the channel of a send.
@@ -68,11 +79,18 @@ final class BurstClient {
     /// Direct messages read and not yet reported, by channel.
     private var unreported: [String: UInt64] = [:]
 
-    init(_ number: UInt32, node: String?, channel: EmbeddedChannel, limits: Limits, ledger: BurstLedger) throws {
+    init(
+        _ number: UInt32,
+        node: String?,
+        channel: EmbeddedChannel,
+        limits: Limits,
+        ledger: BurstLedger
+    ) throws {
         self.number = number
         self.node = node
         self.channel = channel
         self.ledger = ledger
+        self.limits = limits
         decoder = FrameDecoder(limit: limits.frameBytes)
         reader = FrameReader(limits: limits)
         try channel.pipeline.syncOperations.addHandler(valve, position: .first)
@@ -91,8 +109,55 @@ final class BurstClient {
 
     func write(_ request: Request) {
         frames.append(request)
-        outgoing += frames.withUnsafeBytes { Array($0) }
+        let bytes = frames.withUnsafeBytes { Array($0) }
         frames.removeAll()
+        let isCounted =
+            switch request {
+            case .hello, .pong: false
+            default: true
+            }
+        if isCounted { requests.append(bytes) }
+        // What is counted waits for the welcome of a session that goes on.
+        if !isCounted || !isAway { outgoing += bytes }
+    }
+
+    // MARK: Resuming
+
+    /// What is on its way is lost in both directions.
+    func loseConnection() {
+        isAway = true
+        isComing = false
+        isReading = true
+        outgoing = []
+        incoming = []
+        valve = Valve()
+        decoder = FrameDecoder(limit: limits.frameBytes)
+    }
+
+    /// Says hello on another connection, to go on with the session.
+    func resume(_ hello: Hello, over channel: EmbeddedChannel) throws {
+        self.channel = channel
+        isComing = true
+        try channel.pipeline.syncOperations.addHandler(valve, position: .first)
+        var hello = hello
+        hello.resume = token.map { Hello.Resume(token: $0, received: received) }
+        write(.hello(hello))
+    }
+
+    private func welcomed(_ welcome: Welcome) {
+        isWelcome = true
+        guard isAway else {
+            token = welcome.resumption?.token
+            return
+        }
+        isAway = false
+        isComing = false
+        guard welcome.resumption?.token == token, let taken = welcome.resumption?.resumedAfter,
+            let taken = Int(exactly: taken), taken <= requests.count
+        else {
+            return ledger.complain("connection \(number) could not go on with its session: \(welcome)")
+        }
+        for request in requests[taken...] { outgoing += request }
     }
 
     /// A request that is answered in its turn.
@@ -122,7 +187,7 @@ final class BurstClient {
     /// Says what was read of each channel in `names`.
     func report(_ names: [String]) {
         let taken = names.map { Report.Taken(channel: $0, taken: unreported.removeValue(forKey: $0) ?? 0, held: 0) }
-        write(.report(Report(received: 0, taken: taken, dropped: [])))
+        write(.report(Report(received: received, taken: taken, dropped: [])))
     }
 
     // MARK: Bytes on their way
@@ -159,7 +224,12 @@ final class BurstClient {
 
     private func hear(_ reply: Reply) {
         switch reply {
-        case .welcome: isWelcome = true
+        case .welcome, .ping, .clock, .goAway: break
+        default: received += 1
+        }
+        switch reply {
+        case .welcome(let welcome): welcomed(welcome)
+        case .clock: break
         case .ping(let id): write(.pong(id))
         case .ack(let id): answered(id)
         case .result(let id, let value):

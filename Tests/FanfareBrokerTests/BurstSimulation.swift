@@ -10,12 +10,15 @@ import NIOEmbedded
 /// A broker with real connections on an event loop whose clock stands still: the bytes of each connection are cut at
 /// random and pass in random order between connections, readers stop, connections are lost.
 ///
-/// Everything follows from the seed. A connection once lost is another one when it comes again.
+/// Everything follows from the seed. A connection once lost is another one when it comes again, or goes on with the
+/// session of the lost one.
 final class BurstSimulation {
     /// What a seed adds to sends and receives.
     struct Trouble {
         /// Connections break, with what is on its way in both directions.
         var losesConnections = false
+        /// Connections break in the same way, and the next one goes on with the session: nothing may be missing then.
+        var resumesSessions = false
         /// Connections stop taking what the broker writes, and go on later.
         var stopsReading = false
         /// Channels hold three messages and overflow.
@@ -24,6 +27,8 @@ final class BurstSimulation {
         var expires = false
 
         var isLossless: Bool { !losesConnections }
+        /// Whether every connection lasts.
+        var isSteady: Bool { !losesConnections && !resumesSessions }
     }
 
     static let nodes = ["n1", "n2", "n3"]
@@ -40,16 +45,19 @@ final class BurstSimulation {
     private let broker: BrokerLoop
     private var random: BurstRandom
     private var lastNumber: UInt32 = 0
+    private var isStopping = false
 
     init(seed: UInt64) throws {
         self.seed = seed
         random = BurstRandom(seed: seed)
-        trouble = Trouble(
+        var trouble = Trouble(
             losesConnections: random.chance(40),
             stopsReading: random.chance(50),
             isTight: random.chance(50),
             expires: random.chance(50)
         )
+        if !trouble.losesConnections { trouble.resumesSessions = random.chance(50) }
+        self.trouble = trouble
         var limits = Limits()
         if trouble.stopsReading { limits.linkBytes = random.pick([8_000, 16_000]) }
         self.limits = limits
@@ -74,19 +82,16 @@ final class BurstSimulation {
     private func connect(node: String?, role: Role = .worker) throws -> BurstClient {
         lastNumber += 1
         let channel = EmbeddedChannel(loop: loop)
-        let client = try BurstClient(lastNumber, node: node, channel: channel, limits: limits, ledger: ledger)
-        let connection = FrameConnection(
-            receiver: Peer(broker),
-            turn: broker.turn,
-            frameBytes: limits.helloFrameBytes
+        let client = try BurstClient(
+            lastNumber,
+            node: node,
+            channel: channel,
+            limits: limits,
+            ledger: ledger
         )
-        try channel.pipeline.syncOperations.addHandler(connection)
-        channel.connect(to: try SocketAddress(unixDomainSocketPath: "/burst"), promise: nil)
-        loop.run()
+        try join(channel)
         clients.append(client)
-        var hello = Hello(client: "burst/1", name: node ?? "burst", role: role, policy: policy)
-        hello.node = node
-        client.write(.hello(hello))
+        client.write(.hello(hello(node, role)))
         // Before all else: a hello that takes its time is refused.
         while !client.outgoing.isEmpty { try client.arrive(atMost: 1 + random.below(40)) }
         if let node {
@@ -95,6 +100,45 @@ final class BurstSimulation {
             }
         }
         return client
+    }
+
+    /// Gives the broker its end of a connection.
+    private func join(_ channel: EmbeddedChannel) throws {
+        let connection = FrameConnection(
+            receiver: Peer(broker),
+            turn: broker.turn,
+            frameBytes: limits.helloFrameBytes
+        )
+        try channel.pipeline.syncOperations.addHandler(connection)
+        channel.connect(to: try SocketAddress(unixDomainSocketPath: "/burst"), promise: nil)
+        loop.run()
+    }
+
+    private func hello(_ node: String?, _ role: Role) -> Hello {
+        var hello = Hello(client: "burst/1", name: node ?? "burst", role: role, policy: policy)
+        hello.node = node
+        if trouble.resumesSessions { hello.capabilities = [Protocol.resumeCapability, Protocol.clockCapability] }
+        return hello
+    }
+
+    /// Breaks a connection, of which the broker may not hear; the client will go on with its session.
+    private func cut(_ client: BurstClient) throws {
+        if random.chance(50) {
+            try client.collect()
+            client.read(atMost: random.below(client.incoming.count + 1))
+        }
+        try client.arrive(atMost: random.below(client.outgoing.count + 1))
+        if random.chance(70) { client.channel.close(promise: nil) }
+        loop.run()
+        client.loseConnection()
+    }
+
+    /// Goes on with a session. Before all else the hello arrives: one that takes its time is refused.
+    private func comeBack(_ client: BurstClient) throws {
+        let channel = EmbeddedChannel(loop: loop)
+        try join(channel)
+        try client.resume(hello(client.node, .worker), over: channel)
+        while !client.outgoing.isEmpty { try client.arrive(atMost: 1 + random.below(40)) }
     }
 
     private static func channels(of node: String) -> [String] { [node + "!a", node + "!b"] }
@@ -126,6 +170,8 @@ final class BurstSimulation {
         let client = clients[index]
         switch random.below(100) {
         case 0..<40: act(client)
+        case _ where client.isAway && !client.isComing:
+            if random.chance(10) { try comeBack(client) }
         case 40..<65: try client.arrive(atMost: 1 + random.below(random.pick([4, 60, 5_000])))
         case 65..<90:
             try client.collect()
@@ -136,9 +182,11 @@ final class BurstSimulation {
             if trouble.stopsReading { client.isReading = random.chance(60) || !mayStop(client) }
         default:
             if trouble.losesConnections, random.chance(20) { try lose(index) }
+            if trouble.resumesSessions, random.chance(40) { try cut(client) }
         }
-        let closed = clients.firstIndex { !$0.channel.isActive }
+        let closed = clients.firstIndex { !$0.channel.isActive && (!$0.isAway || $0.isComing) }
         guard let closed else { return }
+        if trouble.resumesSessions { return clients[closed].loseConnection() }
         // A connection at twice `link_bytes` is closed: that is a loss like any other, and only where some are meant.
         guard trouble.losesConnections else {
             return ledger.complain("connection \(clients[closed].number) was closed")
@@ -185,13 +233,13 @@ final class BurstSimulation {
     /// Whether `client` may stop reading. One that is owed what it asked for would be closed in the end, as it should,
     /// and a run without losses would have one.
     private func mayStop(_ client: BurstClient) -> Bool {
-        trouble.losesConnections || client.waiting.isEmpty && client.outgoing.isEmpty
+        !trouble.isSteady || client.waiting.isEmpty && client.outgoing.isEmpty
     }
 
     /// Whether the next request of `client` asks for an answer. One that does not read asks for none: what it asked
     /// for would fill its connection until it is closed.
     private func answers(_ client: BurstClient) -> Bool {
-        random.chance(50) && (client.isReading || trouble.losesConnections)
+        random.chance(50) && (client.isReading || !trouble.isSteady)
     }
 
     private func padding() -> Int { random.pick([0, 0, 5, 40, 200, 1_000]) }
@@ -205,6 +253,13 @@ final class BurstSimulation {
             isMoving = false
             loop.run()
             for client in clients {
+                if trouble.resumesSessions, !isStopping, !client.channel.isActive, !client.isAway || client.isComing {
+                    client.loseConnection()
+                }
+                if client.isAway, !client.isComing, !isStopping {
+                    isMoving = true
+                    try comeBack(client)
+                }
                 try client.collect()
                 while !client.outgoing.isEmpty {
                     isMoving = true
@@ -255,6 +310,7 @@ final class BurstSimulation {
 
     /// Stops the broker: everyone hears of it, then every connection is closed.
     func stop() throws {
+        isStopping = true
         let connected = clients.filter(\.channel.isActive)
         _ = broker.stop(within: Milliseconds(1_000))
         try settle()

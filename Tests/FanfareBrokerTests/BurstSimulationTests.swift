@@ -17,6 +17,7 @@ struct BurstSimulationTests {
     @Test("however bytes are cut: streams decode, order holds, each message arrives at most once and is accounted for")
     func promisesHold() throws {
         var reasons: Set<String> = []
+        var resumed: UInt64 = 0
         for seed in Self.first..<(Self.first + Self.seeds) {
             let simulation = try BurstSimulation(seed: seed)
             try simulation.run(steps: 3_000)
@@ -29,9 +30,12 @@ struct BurstSimulationTests {
             Self.expectBooksToBalance(simulation, account.status, account.drops, again)
             if simulation.trouble.isLossless { Self.expectAllAccountedFor(simulation, account.drops, again) }
             guard simulation.ledger.complaints.isEmpty else { return }
+            resumed += Self.count(account.status["resumed"])
+            #expect(account.status["resume_refused"] == 0, again)
             reasons.formUnion(account.drops.compactMap { $0["reason"]?.string })
         }
         guard Self.seeds >= 20 else { return }
+        #expect(resumed > 100, "hardly a session was ever gone on with")
         #expect(reasons == ["full", "expired", "owner_gone", "link_overflow"], "some trouble never came up")
     }
 

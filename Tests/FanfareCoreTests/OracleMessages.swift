@@ -57,8 +57,8 @@ extension Oracle {
             answer(token, by: session.id, accepted: accepted, dropped: dropped)
         case .flush(let id):
             try flush(id, by: session)
-        case .admin:
-            throw Failure(.notOffered, "")
+        case .admin(let id, _, _):
+            say(.result(id, .map([:])), to: session.id)
         case .hello, .pong, .inspect, .tail:
             break
         }
@@ -69,6 +69,7 @@ extension Oracle {
         switch request {
         case .hello, .ping, .pong, .cancel, .goodbye: true
         case .send, .groupSend: role != .inspect
+        case .report(let report) where report.taken.isEmpty && report.dropped.isEmpty: true
         case .inspect, .tail: role == .inspect || role == .admin
         case .admin: role == .admin
         default: role == .worker || role == .admin

@@ -21,6 +21,7 @@ extension Simulation {
                 if case .groupDeliver = reply { fanOuts.append(Array(effects.targets[range])) }
             case .close(let session, _):
                 closed.append(session)
+            case .drain: break
             }
         }
         if closed != oracle.said.closed { return "sessions closed: \(closed), expected \(oracle.said.closed)" }

@@ -66,6 +66,7 @@ extension Simulation {
         case .reply(let reply, let session): "\(session.value) <- \(brief(reply))"
         case .fanOut(let reply, let range): "\(targets[range].map(\.value)) <- \(brief(reply))"
         case .close(let session, _): "close \(session.value)"
+        case .drain(let within): "drain within \(within.value) ms"
         }
     }
 
