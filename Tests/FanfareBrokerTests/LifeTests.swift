@@ -219,7 +219,7 @@ struct LifeTests {
                 "channels", "groups", "memberships", "queued_messages", "queued_bytes", "receives", "tails",
                 "frames_in",
                 "frames_out", "bytes_in", "bytes_out", "sends", "group_sends", "group_deliver_frames", "delivers",
-                "hand_outs", "errors", "drops", "refused",
+                "hand_outs", "errors", "drops", "refused", "reloads", "tls_failures",
             ]
             #expect(Set(listed).subtracting(status.keys).isEmpty)
             #expect(status["pid"]?.int == Int64(getpid()))

@@ -64,6 +64,10 @@ struct CoreSessionTests {
             (Role.publish, Request.receive(id: 1, channel: "jobs", count: 1)),
             (.publish, .groupAdd(id: 1, group: "all", channels: ["jobs"], groupExpiry: nil)),
             (.worker, .inspect(1, InspectionQuery(.status))),
+            (.worker, .inspect(1, InspectionQuery(.sessions))),
+            (.worker, .inspect(1, InspectionQuery(.drops))),
+            (.worker, .tail(1, TailQuery(kind: .group, match: Glob("*")))),
+            (.publish, .inspect(1, InspectionQuery(.groups))),
             (.worker, .admin(1, command: "drain", arguments: [:])),
             (.inspect, .send(id: 1, channel: "jobs", body: [1], SendOptions())),
             (.inspect, .flush(1)),
@@ -73,6 +77,91 @@ struct CoreSessionTests {
         var broker = Broker()
         let session = try broker.open(role: role)
         #expect(broker.apply(request, from: session).refusal(of: session) == .forbidden)
+    }
+
+    /// What an inspection of names answers, and the code when it is refused.
+    private func look(
+        _ broker: inout Broker,
+        _ subject: InspectionQuery.Subject,
+        from session: SessionID,
+        _ change: (inout InspectionQuery) -> Void = { _ in }
+    ) -> (names: [String], refusal: ErrorCode?) {
+        var query = InspectionQuery(subject)
+        change(&query)
+        let applied = broker.apply(.inspect(9, query), from: session)
+        let column = subject == .groups ? "group" : "channel"
+        for case .reply(.result(9, let answer), session) in applied.effects.list {
+            let rows = answer["rows"]?.array ?? []
+            #expect(answer["total"]?.int == Int64(rows.count))
+            return (rows.compactMap { $0[column]?.string }, nil)
+        }
+        return ([], applied.refusal(of: session))
+    }
+
+    @Test("a worker inspects groups and channels of its own namespace and of no other")
+    func workerInspects() throws {
+        var broker = Broker()
+        let here = try broker.open(node: "w1")
+        let there = try broker.open(namespace: "other")
+        broker.apply(.groupAdd(id: nil, group: "room", channels: ["w1!a"], groupExpiry: nil), from: here)
+        broker.apply(.groupAdd(id: nil, group: "room", channels: ["x"], groupExpiry: nil), from: there)
+        #expect(look(&broker, .groups, from: here).names == ["room"])
+        #expect(look(&broker, .group, from: here) { $0.name = "room" }.names == ["w1!a"])
+        #expect(look(&broker, .channels, from: here).names == ["w1!a"])
+        #expect(look(&broker, .channel, from: here) { $0.name = "w1!a" }.names == ["w1!a"])
+        #expect(look(&broker, .channel, from: here) { $0.name = "x" }.refusal == .notFound)
+        #expect(look(&broker, .groups, from: here) { $0.namespace = "other" }.refusal == .forbidden)
+        #expect(look(&broker, .group, from: there) { ($0.name, $0.namespace) = ("room", "other") }.names == ["x"])
+    }
+
+    @Test("an answer holds what may be seen and nothing else, and counts nothing else")
+    func visibility() throws {
+        var broker = Broker()
+        let owner = try broker.open(node: "w1")
+        for group in ["open", "secret"] {
+            let channels = ["w1!a", "jobs.1", "salaries"]
+            broker.apply(.groupAdd(id: nil, group: group, channels: channels, groupExpiry: nil), from: owner)
+        }
+        var seen = Visibility()
+        seen.channels = NamePatterns(["jobs.*"])
+        seen.groups = NamePatterns(["open"])
+        (seen.node, seen.ownNamespace) = ("w1", "default")
+        let limited: (inout InspectionQuery) -> Void = { $0.visibility = seen }
+        #expect(look(&broker, .groups, from: owner, limited).names == ["open"])
+        #expect(look(&broker, .channels, from: owner, limited).names == ["jobs.1", "w1!a"])
+        let members = look(&broker, .group, from: owner) { ($0.visibility, $0.name) = (seen, "open") }
+        #expect(members.names == ["jobs.1", "w1!a"])
+        #expect(look(&broker, .group, from: owner) { ($0.visibility, $0.name) = (seen, "secret") }.refusal == .notFound)
+        #expect(look(&broker, .channel, from: owner) { ($0.visibility, $0.name) = (seen, "salaries") }.refusal == .notFound)
+        var query = InspectionQuery(.channel)
+        (query.visibility, query.name) = (seen, "jobs.1")
+        let row = try broker.core.inspect(query, now: broker.now)["rows"]?.array?.first
+        #expect(row?["group_names"]?.array?.compactMap(\.string) == ["open"])
+        seen.namespaces = NamePatterns(["other"])
+        #expect(look(&broker, .groups, from: owner) { $0.visibility = seen }.names.isEmpty)
+        let admin = try broker.open(role: .admin)
+        var sessions = InspectionQuery(.sessions)
+        sessions.visibility = seen
+        #expect(try broker.core.inspect(sessions, now: broker.now)["total"] == 0)
+        _ = admin
+    }
+
+    @Test("a tail copies what may be seen, and does not count the rest as skipped")
+    func tailVisibility() throws {
+        var broker = Broker()
+        let watcher = try broker.open(role: .inspect)
+        let sender = try broker.open()
+        var query = TailQuery(kind: .channel, match: Glob("*"))
+        query.visibility.channels = NamePatterns(["jobs.*"])
+        broker.apply(.tail(5, query), from: watcher)
+        var copies: [Tailed] = []
+        for name in ["salaries", "jobs.1", "salaries", "jobs.2"] {
+            for case .reply(.tailed(5, let copy), watcher) in broker.send("x", to: name, from: sender).effects.list {
+                copies.append(copy)
+            }
+        }
+        #expect(copies.map(\.name) == ["jobs.1", "jobs.2"])
+        #expect(copies.allSatisfy { $0.skipped == 0 })
     }
 
     @Test("a flush empties the namespace, asks every owner and is acknowledged when all have answered")
