@@ -3,12 +3,13 @@ import grp
 import hashlib
 import os
 import pwd
+import resource
 import signal
 import socket
 import ssl
 import stat
 import subprocess
-import time
+import sys
 
 import msgpack
 import pytest
@@ -16,7 +17,6 @@ import pytest
 import wire
 from programs import HOST, eventually, free_port
 
-STRANGERS = 1_024
 USER, GROUP = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
 
 
@@ -192,6 +192,21 @@ def test_half_a_handshake_is_closed_like_half_a_hello(house, authority, port):
     eventually(lambda: counted(house, "strangers") == 0, "nobody of them is kept")
 
 
+def test_a_handshake_has_a_bound_in_bytes(house, authority, port):
+    certificate, key = authority.sign("broker")
+    house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key,
+                 "--limit", "handshake_bytes=4096")
+    context = authority.trusting()
+    # A greeting of 8 KiB that is right in every other way.
+    context.set_alpn_protocols([f"{number:0200}" for number in range(40)])
+    before = counted(house, "tls_failures")
+    with pytest.raises((ssl.SSLError, OSError)):
+        secured(port, context)
+    eventually(lambda: counted(house, "tls_failures") > before, "it is counted")
+    with secured(port, authority.trusting()) as client:
+        assert client.ask(wire.PING) is None
+
+
 # Credentials
 
 def test_a_token_decides_what_a_session_is(house, credentials):
@@ -225,6 +240,35 @@ def test_a_user_of_this_machine_needs_no_token(house, credentials, port):
     # The kernel says nothing about who is behind TCP.
     refused = refusal(lambda: wire.Wire(socket.create_connection((HOST, port))))
     assert refused.code == wire.UNAUTHORIZED and "token" in refused.text
+
+
+AS_SOMEBODY_ELSE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import wire
+try:
+    with wire.Wire(sys.argv[2], role=sys.argv[3]) as client:
+        print("welcome", client.ask(wire.PING))
+except wire.Refused as refused:
+    print(refused.code, refused.text)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_the_kernel_says_who_is_behind_a_socket(house, credentials):
+    credentials.write(credential("guests", "inspect", "unix_groups: [65533]"))
+    house.folder.chmod(0o755)
+    house.broker("--credentials", credentials.path, "--socket-mode", "0666")
+
+    def told(role, groups):
+        command = [sys.executable, "-c", AS_SOMEBODY_ELSE, os.path.dirname(wire.__file__), str(house.socket), role]
+        return subprocess.run(command, user=65_532, group=65_532, extra_groups=groups, capture_output=True, text=True,
+                              check=True).stdout
+
+    assert told("inspect", []).startswith(f"{wire.UNAUTHORIZED} ")
+    # A group that is not the primary one counts too; a role that is not the credential's does not.
+    assert told("inspect", [65_533]).startswith("welcome")
+    assert told("admin", [65_533]).startswith(f"{wire.UNAUTHORIZED} ")
 
 
 def test_patterns_bound_what_a_session_may_do(house, credentials):
@@ -287,6 +331,33 @@ def test_revocation_ends_what_lives(house, credentials):
         assert refusal(lambda: again.ask(wire.GROUP_ADD, "room", ["n3!1"])).code == wire.FORBIDDEN
 
 
+def test_a_session_is_resumed_by_whom_it_belongs_to(house, credentials):
+    one, two = credential("one", "worker", token="t1"), credential("two", "worker", token="t2")
+    credentials.write(one, two)
+    broker = house.broker("--credentials", credentials.path)
+    hello = {"role": "worker", "node": "n1", "capabilities": ["resume"]}
+
+    def resume(token, resume_token):
+        return wire.Wire(house.socket, **hello, token=token, resume=resume_token, received=0)
+
+    first = wire.Wire(house.socket, **hello, token="t1")
+    secret = first.welcome["resume_token"]
+    # Who has found the token, but is somebody else, gets nothing and ends nothing.
+    assert refusal(lambda: resume("t2", secret)).code == wire.NODE_TAKEN
+    assert refusal(lambda: resume("t3", secret)).code == wire.UNAUTHORIZED
+    assert first.ask(wire.PING) is None
+    first.link.close()
+    with resume("t1", secret) as again:
+        assert again.welcome["resumed"] and again.welcome["session"] == first.welcome["session"]
+    eventually(lambda: counted(house, "detached") == 1, "it waits to be resumed")
+    credentials.write(two)
+    reload(house, broker, "credentials_ok")
+    assert counted(house, "detached") == 0
+    assert refusal(lambda: resume("t1", secret)).code == wire.UNAUTHORIZED
+    with wire.Wire(house.socket, **hello, token="t2") as other:
+        assert other.ask(wire.PING) is None
+
+
 def test_a_bad_file_changes_nothing(house, credentials):
     """CVE-2017-7652: reading again parses all, then swaps; whatever goes wrong, what was in force stays."""
     web = credential("web", "worker", token="t")
@@ -309,6 +380,24 @@ def test_a_bad_file_changes_nothing(house, credentials):
                 pass
         assert refusal(lambda: wire.Wire(house.socket, role="worker", token="t5")).code == wire.UNAUTHORIZED
     assert "those in force stay" in broker.text()
+
+
+def test_reading_again_without_descriptors_changes_nothing(house, credentials):
+    """CVE-2017-7652 as it was: SIGHUP while there is no descriptor left to open the file with."""
+    credentials.write(credential("web", "worker", token="t"))
+    broker = house.broker("--credentials", credentials.path)
+    with wire.Wire(house.socket, role="worker", token="t") as client:
+        limits = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+        used = len(os.listdir(f"/proc/{broker.pid}/fd"))
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (used, limits[1]))
+        credentials.write()
+        broker.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "those in force stay" in broker.text(), "it says that it could not")
+        assert client.ask(wire.PING) is None
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, limits)
+        eventually(lambda: counted(house, "reloads.credentials_failed") == 1, "it accepts again")
+    with wire.Wire(house.socket, role="worker", token="t") as client:
+        assert client.ask(wire.PING) is None
 
 
 def test_a_fresh_token_lets_in(house, credentials):
@@ -359,6 +448,20 @@ def test_strangers_of_one_address_do_not_keep_others_out(house, port):
         assert next_one.ask(wire.PING) is None
     for link in silent:
         link.close()
+
+
+def test_many_attributes_and_options_cost_what_they_weigh(house):
+    """Mosquitto 2.0.12: a list of user properties took time by its square."""
+    house.broker()
+    refused = refusal(lambda: wire.Wire(house.socket, attributes={f"k{n}": "v" for n in range(300)}))
+    assert refused.code == wire.BAD_HELLO
+    with wire.Wire(house.socket) as client:
+        options = {f"unknown{n}": n for n in range(100_000)}
+        client.ask(wire.SEND, "jobs", msgpack.packb({"n": 1}), options)
+        assert client.receive("jobs") == {"n": 1}
+        # As many names as a frame takes, all the same.
+        client.ask(wire.GROUP_ADD, "room", ["same"] * 4_096)
+        assert client.ask(wire.INSPECT, "group", {"name": "room"})["total"] == 1
 
 
 # Starting
