@@ -164,6 +164,7 @@ import Testing
         var bytes = Array(repeating: frame, count: 7).flatMap { $0 }
         for part in [3, 3, 1] {
             let taken = bytes.withUnsafeBytes { socket.socket.take($0) }
+            run.turn()
             #expect(taken == part * frame.count)
             #expect(try socket.frames().count == part)
             bytes.removeFirst(taken)
