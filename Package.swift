@@ -55,7 +55,8 @@ let package = Package(
         .target(
             name: "FanfareBroker",
             dependencies: [
-                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix, .logging, .crypto,
+                "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix, .logging,
+                .crypto,
             ]
         ),
         // The channel layer for Swift programs, over a broker or over a core in this process.
@@ -135,7 +136,7 @@ let package = Package(
             resources: [.embedInCode("Pages")]
         ),
         .testTarget(name: "FanfareModelTests", dependencies: ["FanfareModel"]),
-        .testTarget(name: "FanfareCoreTests", dependencies: ["FanfareModel", "FanfareCore"]),
+        .testTarget(name: "FanfareCoreTests", dependencies: ["FanfareModel", "FanfareCore", "FanfareBroker"]),
         .testTarget(name: "FanfareProtocolTests", dependencies: ["FanfareModel", "FanfareProtocol", "CMsgpack"]),
         .testTarget(
             name: "FanfareTransportTests",
@@ -146,7 +147,7 @@ let package = Package(
             dependencies: [
                 "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", "FanfareBroker", .logging, .nio,
                 .nioPosix,
-                .nioEmbedded,
+                .nioEmbedded, .crypto,
             ]
         ),
         .testTarget(

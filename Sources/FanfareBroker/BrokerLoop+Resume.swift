@@ -61,7 +61,7 @@ extension BrokerLoop {
             return nil
         }
         // Whoever has another's token takes nothing over with it, and ends nothing.
-        guard former.access?.name == peer.access?.name else {
+        guard former.credential == peer.credential else {
             refuse(resume, "its credential is another", session)
             return nil
         }

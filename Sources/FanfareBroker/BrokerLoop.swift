@@ -38,6 +38,8 @@ final class BrokerLoop {
     private var moment = NIODeadline.uptimeNanoseconds(0)
     /// Entries of `status` that do not change while the broker runs.
     var facts: [String: MessageValue]
+    /// What happens when the last connection that must end before a handover has gone.
+    var onQuiet: (() -> Void)?
     /// Completed when the last connection has gone, once stopping has begun.
     private var stopped: EventLoopPromise<Void>?
 
@@ -88,7 +90,7 @@ final class BrokerLoop {
     }
 
     func left(_ peer: Peer) {
-        defer { completeStop() }
+        defer { checkQuiet() }
         strangers.remove(peer)
         leaving.removeValue(forKey: ObjectIdentifier(peer))
         links.dismiss(peer)
@@ -245,7 +247,7 @@ final class BrokerLoop {
         if let failure { write(.error(nil, failure), to: peer) }
         dismiss(peer)
         logger.debug("session ended", metadata: ["session": "\(session.value)"])
-        completeStop()
+        checkQuiet()
     }
 
     /// Closes a connection once the peer has taken what was said last, which it may never do.
@@ -269,7 +271,7 @@ final class BrokerLoop {
         timer = (next, task)
     }
 
-    private func timePassed() {
+    func timePassed() {
         timer = nil
         core.advance(to: look(), into: &effects)
         run()
@@ -435,22 +437,42 @@ final class BrokerLoop {
         self.stopped = stopped
         run()
         links.writeFanOut()
-        let goAway = Reply.goAway(within: within, reason: "the broker stops", drains: false)
-        for (_, peer) in peers { peer.connection?.write(goAway) }
-        turn.flush()
+        announceStop(within: within)
         for (session, peer) in peers where peer.connection == nil { expel(session, nil) }
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {
             for peer in self.everyone { peer.connection?.close() }
         }
-        completeStop()
+        checkQuiet()
         return stopped.futureResult
+    }
+
+    func announceStop(within: Milliseconds) {
+        let goAway = Reply.goAway(within: within, reason: "the broker stops", drains: false)
+        for (_, peer) in peers { peer.connection?.write(goAway) }
+        turn.flush()
+    }
+
+    /// Closes every connection without a word to the core: another start goes on with the sessions.
+    func abandon() {
+        warnOfDrops()
+        silenceSweep?.cancel()
+        timer?.task.cancel()
+        let everyone = everyone
+        for (session, peer) in peers {
+            peer.grace?.cancel()
+            _ = peers.remove(session)
+        }
+        for peer in everyone { peer.connection?.close() }
     }
 
     private var everyone: [Peer] { peers.map(\.peer) + Array(strangers.all) + Array(leaving.values) }
 
-    private func completeStop() {
-        guard let stopped, peers.isEmpty, strangers.isEmpty, leaving.isEmpty else { return }
+    /// Goes on with stopping when nobody is left who has to go first.
+    func checkQuiet() {
+        guard strangers.isEmpty, leaving.isEmpty else { return }
+        onQuiet?()
+        guard let stopped, peers.isEmpty else { return }
         silenceSweep?.cancel()
         timer?.task.cancel()
         stopped.succeed()

@@ -13,7 +13,8 @@ package final class BrokerServer: Sendable {
         package var limits = Limits()
         /// Program and version, as clients and listings see it.
         package var version = "fanfare-broker"
-
+        /// Where a planned stop leaves what the next start goes on with; `nil`: nowhere, every start begins anew.
+        package var statePath: String?
         /// What an admin's `drain` of the broker does, with the time it gives; called on the broker's loop, returns at
         /// once. `nil`: the broker stops itself.
         package var onDrain: (@Sendable (Milliseconds) -> Void)?
@@ -29,11 +30,16 @@ package final class BrokerServer: Sendable {
         package var tls: TLSIdentity?
 
         package init() {}
+
+        /// The file of ``statePath``.
+        package var stateFile: StateFile? { statePath.map { StateFile(path: $0, limits: limits) } }
     }
 
     private let loop: EpollLoop
     private let broker: NIOLoopBound<BrokerLoop>
     private let listeners: [Listener]
+    private let stateFile: StateFile?
+    private let logger: Logger
     private let stopping = Mutex<Task<Void, Never>?>(nil)
     private let hasStopped = Atomic(false)
 
@@ -65,15 +71,28 @@ package final class BrokerServer: Sendable {
                 eventLoop: loop
             )
         }.get()
+        let stateFile = configuration.stateFile
         let listeners: [Listener]
         do {
-            listeners = try await loop.submit { try listen(configuration, on: loop, broker) }.get()
+            try stateFile?.check()
+            listeners = try await loop.submit {
+                let listeners = try listen(configuration, on: loop, broker)
+                // Nobody else has the endpoints now, and nobody is let in before the turn ends.
+                if let stateFile { takeUp(stateFile, broker.value, logger) }
+                return listeners
+            }.get()
         } catch {
             try? await loop.shutdownGracefully()
             throw error
         }
         let endpoints = MessageValue.array(listeners.map { .string($0.endpoint.description) })
-        let server = BrokerServer(loop: loop, broker: broker, listeners: listeners)
+        let server = BrokerServer(
+            loop: loop,
+            broker: broker,
+            listeners: listeners,
+            stateFile: stateFile,
+            logger: logger
+        )
         try await loop.submit {
             broker.value.facts["endpoints"] = endpoints
             broker.value.onDrain =
@@ -120,11 +139,15 @@ package final class BrokerServer: Sendable {
     private init(
         loop: EpollLoop,
         broker: NIOLoopBound<BrokerLoop>,
-        listeners: [Listener]
+        listeners: [Listener],
+        stateFile: StateFile?,
+        logger: Logger
     ) {
         self.loop = loop
         self.broker = broker
         self.listeners = listeners
+        self.stateFile = stateFile
+        self.logger = logger
     }
 
     /// What `INSPECT status` answers; `proto/PROTOCOL.md`, section 9.
@@ -154,8 +177,9 @@ package final class BrokerServer: Sendable {
         try? await loop.submit { self.broker.value.security.count(reload) }.get()
     }
 
-    /// Stops: no new connections, `GOAWAY` to all, what is written leaves, then everything closes. Once it has begun,
-    /// further calls wait for the same end.
+    /// Stops: no new connections, `GOAWAY` to all, what is written leaves, then everything closes. With a state file
+    /// the next start goes on with what can go on; that it cannot be written is logged. Once it has begun, further calls
+    /// wait for the same end.
     ///
     /// - Parameter within: The longest this may take.
     package func stop(within: Milliseconds) async {
@@ -169,12 +193,65 @@ package final class BrokerServer: Sendable {
     }
 
     private func end(_ within: Milliseconds) async {
-        try? await loop.flatSubmit {
-            for listener in self.listeners { listener.close() }
-            return self.broker.value.stop(within: within)
-        }.get()
+        if let stateFile {
+            await handOver(through: stateFile, within)
+        } else {
+            try? await loop.flatSubmit {
+                for listener in self.listeners { listener.close() }
+                return self.broker.value.stop(within: within)
+            }.get()
+        }
         // A loop that has been shut down answers no more.
         hasStopped.store(true, ordering: .releasing)
         try? await loop.shutdownGracefully()
+    }
+
+    /// The endpoints stay taken until the file is there: the next start finds either both or neither.
+    private func handOver(through file: StateFile, _ within: Milliseconds) async {
+        let state = try? await loop.flatSubmit {
+            for listener in self.listeners { listener.stopAccepting() }
+            return self.broker.value.handOver(within: within)
+        }.get()
+        if let state {
+            let begun = ContinuousClock.now
+            do throws(StateFailure) {
+                let bytes = try file.write(state)
+                logger.notice(
+                    "state written",
+                    metadata: [
+                        "file": "\(file.path)", "bytes": .stringConvertible(bytes),
+                        "sessions": .stringConvertible(state.core.sessions.count),
+                        "channels": .stringConvertible(state.core.channels.count),
+                        "took": "\(ContinuousClock.now - begun)",
+                    ]
+                )
+            } catch {
+                logger.error("state lost: clients register again", metadata: ["reason": "\(error.text)"])
+            }
+        }
+        try? await loop.submit { for listener in self.listeners { listener.close() } }.get()
+    }
+
+    /// Goes on with the state an earlier start has left, if that can be. On the loop, before anything is accepted.
+    private static func takeUp(_ file: StateFile, _ broker: BrokerLoop, _ logger: Logger) {
+        let begun = ContinuousClock.now
+        do throws(StateFailure) {
+            let now = Instant(nanoseconds: broker.loop.now.uptimeNanoseconds)
+            guard let state = try file.take(at: .now(now)) else { return }
+            try broker.goOn(with: state)
+            logger.notice(
+                "state taken up",
+                metadata: [
+                    "file": "\(file.path)", "from": "\(state.program)",
+                    "sessions": .stringConvertible(state.core.sessions.count),
+                    "channels": .stringConvertible(state.core.channels.count), "took": "\(ContinuousClock.now - begun)",
+                ]
+            )
+        } catch {
+            logger.warning(
+                "state refused: clients register again",
+                metadata: ["file": "\(file.path)", "reason": "\(error.text)"]
+            )
+        }
     }
 }

@@ -44,6 +44,8 @@ final class Peer: FrameReceiver {
     /// What it said hello with, without the token, and who it has proved to be; `nil` when the broker asks nobody.
     private(set) var hello: Hello?
     private(set) var access: Access?
+    /// The same of a session that began with an earlier start, by name.
+    private let formerCredential: String?
     /// Sees to it that requests keep to what the credential allows; `nil` when that is everything.
     private var gate: Gate?
     private let broker: BrokerLoop
@@ -52,7 +54,23 @@ final class Peer: FrameReceiver {
         self.broker = broker
         self.arrival = arrival
         address = arrival.address?.ipAddress
+        formerCredential = nil
     }
+
+    /// Goes on with a session of an earlier start, without a connection.
+    ///
+    /// - Parameter credential: Whose it was.
+    init(_ broker: BrokerLoop, goingOnWith session: SessionID, _ retained: Retained, of credential: String?) {
+        self.broker = broker
+        self.session = session
+        self.retained = retained
+        formerCredential = credential
+        arrival = Arrival()
+        address = nil
+    }
+
+    /// The credential the session belongs to.
+    var credential: String? { access?.name ?? formerCredential }
 
     /// What has passed over the session's connections.
     var traffic: FrameConnection.Traffic {

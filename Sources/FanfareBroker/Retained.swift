@@ -7,19 +7,7 @@ import FanfareTransport
 /// Counted replies in order, each acknowledgement in a frame of its own, with the `CLOCK`s between them. It has no bound
 /// of its own: whoever fills it compares ``bytes`` with ``Limits/resumeBytes``. Not Sendable; it lives on its loop.
 final class Retained {
-    /// All of it as a value, for a broker that goes on after this one.
-    struct State: Sendable, Equatable {
-        /// Names the session. Secret.
-        var token: Body
-        /// Counted replies before the first one kept.
-        var base: UInt64
-        /// Counted replies so far, those kept included.
-        var count: UInt64
-        /// Counted requests of the session that were taken.
-        var requestsTaken: UInt64
-        /// The kept replies as whole frames, `CLOCK`s between and before them.
-        var kept: [UInt8]
-    }
+    typealias State = BrokerState.Kept
 
     let token: Body
     /// Counted requests of the session that were taken.
@@ -59,6 +47,7 @@ final class Retained {
         state.kept.withUnsafeBytes { frames.append(copying: $0) }
     }
 
+    /// All of it as a value, for a broker that goes on after this one.
     var state: State {
         let kept = clock + frames.withUnsafeBytes { Array($0) }
         return State(token: token, base: base, count: count, requestsTaken: requestsTaken, kept: kept)

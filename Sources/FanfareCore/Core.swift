@@ -13,7 +13,8 @@ package import FanfareModel
 package struct Core {
     package let limits: Limits
     let epoch: UInt64
-    let broker: String
+    /// Program and version, for the welcome.
+    package let broker: String
 
     var sessions = Slab(vacant: Session.vacant)
     var namespaceSlots: [String: NamespaceSlot] = [:]

@@ -99,6 +99,9 @@ package struct Limits: Sendable, Equatable {
     /// Flushes and outcomes waiting for owners. More: `limit_reached`.
     package var collections = 65_536
 
+    /// Bytes of the file with which one start hands over to the next. More: it is not written, or not read.
+    package var stateBytes = 4_096 * 1_048_576
+
     // MARK: Inspection
 
     /// Rows one inspection looks at before it stops and answers `partial`.

@@ -87,6 +87,12 @@ struct BrokerCommand: AsyncParsableCommand {
     )
     var limit: [String] = []
 
+    @Option(help: ArgumentHelp(BrokerValues.help("state"), valueName: "file"))
+    var state: String?
+
+    @Option(help: ArgumentHelp(BrokerValues.help("stop_within_seconds"), valueName: "seconds"))
+    var drainSeconds: String?
+
     @Flag(help: ArgumentHelp(BrokerValues.help("resilience_testing")))
     var resilienceTesting = false
 
@@ -117,6 +123,7 @@ struct BrokerCommand: AsyncParsableCommand {
             let environment = ProcessInfo.processInfo.environment
             let plan = try BrokerPlan(settings, environment: environment, userID: geteuid())
             if checkConfig {
+                try plan.server.stateFile?.check()
                 StandardStream.output.writeLine(plan.summary)
                 return
             }
@@ -139,6 +146,8 @@ struct BrokerCommand: AsyncParsableCommand {
             ("socket_mode", socketMode, "--socket-mode"), ("socket_group", socketGroup, "--socket-group"),
         ]
         for (name, value, flag) in security { try settings.set(name, to: value.map { [$0] } ?? [], from: flag) }
+        try settings.set("state", to: state.map { [$0] } ?? [], from: "--state")
+        try settings.set("stop_within_seconds", to: drainSeconds.map { [$0] } ?? [], from: "--drain-seconds")
         let limits = [
             ("capacity_default", capacity, "--capacity"), ("expiry_default_seconds", expiry, "--expiry"),
             ("group_expiry_default_seconds", groupExpiry, "--group-expiry"), ("body_bytes", bodyBytes, "--body-bytes"),
@@ -161,6 +170,7 @@ struct BrokerCommand: AsyncParsableCommand {
         let logger = Logger(label: program)
         try SocketFolder.prepare(for: plan.server.endpoints, isOurs: plan.ownsFolder, userID: geteuid())
         let stage = RunStage<BrokerServer>()
+        let (drained, continuation) = AsyncStream.makeStream(of: Void.self)
         try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin) {
             var parts: [RunningPart] = []
             if let (host, port) = plan.ops {
@@ -176,10 +186,24 @@ struct BrokerCommand: AsyncParsableCommand {
                 )
                 parts.append(RunningPart(name: "operations") { await ops.stop() })
             }
-            let broker = try await BrokerServer.start(plan.server, logger: logger)
+            var configuration = plan.server
+            configuration.onDrain = { within in
+                guard let broker = stage.server else { return }
+                stage.current = .stopping
+                logger.notice("stopping", metadata: ["asked": "ADMIN drain", "within_milliseconds": "\(within.value)"])
+                Task {
+                    await broker.stop(within: min(within, plan.stopWithin))
+                    continuation.finish()
+                }
+            }
+            let broker = try await BrokerServer.start(configuration, logger: logger)
             stage.current = .running(broker)
             parts.append(
-                RunningPart(name: "broker", reload: { await plan.security.reload(broker, logger) }) {
+                RunningPart(
+                    name: "broker",
+                    ended: { for await _ in drained {} },
+                    reload: { await plan.security.reload(broker, logger) }
+                ) {
                     stage.current = .stopping
                     await broker.stop(within: plan.stopWithin)
                 }

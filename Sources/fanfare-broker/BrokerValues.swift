@@ -10,6 +10,7 @@ struct BrokerValues: Sendable {
     var ops: String?
     var allowsRemoteTCP = false
     var security = SecurityValues()
+    var state: String?
     var stopWithin = Milliseconds(10_000)
     var logFormat: String?
     var logLevel: String? = Logger.Level.info.rawValue
@@ -55,10 +56,19 @@ struct BrokerValues: Sendable {
                 "Whether this broker loses, delays and disconnects on purpose, as \"resilience\" says, so that "
                     + "applications can test themselves. Never in production."
             ),
+            .text(
+                "state",
+                \.state,
+                example: "/var/lib/fanfare/broker.state",
+                flag: "--state",
+                "File in which a planned stop leaves queues, memberships and resumable sessions for the next start, "
+                    + "which removes it. Without it every start begins anew."
+            ),
             .seconds(
                 "stop_within_seconds",
                 \.stopWithin,
                 100...300_000,
+                flag: "--drain-seconds",
                 "How long connections get to take what is waiting for them after SIGTERM."
             ),
             .choice(
@@ -135,6 +145,7 @@ struct BrokerPlan: Sendable {
         logLevel = values.logLevel.flatMap(Logger.Level.init(rawValue:)) ?? .info
         server.limits = values.limits
         server.version = "fanfare-broker/\(Version.current)"
+        server.statePath = values.state
         if values.listen.isEmpty {
             ownsFolder = environment["FANFARE_BROKER", default: ""].isEmpty
             server.endpoints = [try Endpoint.standard(environment: environment, userID: userID)]
@@ -172,6 +183,7 @@ struct BrokerPlan: Sendable {
         listen: \(server.endpoints.map(\.description).joined(separator: " "))
         security: \(security.summary(server))
         ops: \(ops.map { "http://\($0.host):\($0.port)" } ?? "none")
+        state: \(server.statePath ?? "none")
         limits: \(Setting.changed(server.limits, Limits(), Limits.settings))
         """
     }

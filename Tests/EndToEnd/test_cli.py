@@ -147,6 +147,32 @@ def test_flush_forgets_the_namespace(house, broker):
         assert (status["queued_messages"], status["memberships"]) == (0, 0)
 
 
+def test_drain_asks_one_process_to_leave(house, owner):
+    session = next(row["session"] for row in house.rows("workers") if row["name"] == "newsroom")
+    answer = house.json("drain", "worker", "newsroom", "--within", "2.5")
+    assert answer == {"session": session, "within_milliseconds": 2500}
+    _, within, reason, options = owner.next_push(wire.GOAWAY)
+    assert (within, options) == (2500, {"drain": True}) and reason
+    assert f"session {session} " in house.cli("drain", "worker", session).stdout
+    assert "no session is named" in house.cli("drain", "worker", "nobody", code=UNAVAILABLE).stderr
+    assert "not_found" in house.cli("drain", "worker", 999_999, code=UNAVAILABLE).stderr
+
+
+def test_kick_ends_a_session_and_says_why(house, owner):
+    answer = house.json("kick", "newsroom", "--reason", "too loud")
+    assert answer["name"] == "newsroom"
+    error = owner.next_push(wire.ERROR)
+    assert (error[2], error[3]) == (wire.KICKED, "too loud")
+    assert house.json("status")["memberships"] == 0
+    house.cli("kick", answer["session"], "--reason", "again", code=UNAVAILABLE)
+
+
+def test_drain_broker_stops_it_in_good_order(house, broker):
+    assert house.json("drain", "broker", "--within", "5") == {"within_milliseconds": 5000}
+    assert broker.process.wait(30) == 0
+    assert not house.socket.exists()
+
+
 def test_namespaces_are_apart(house, broker):
     house.cli("send", "jobs", "{}", "--namespace", "blue")
     assert house.rows("channels", "--namespace", "default") == []
@@ -166,6 +192,7 @@ def test_watch_goes_on_until_it_is_interrupted(house, broker):
 COMMANDS = [
     ["status"], ["groups"], ["group", "news"], ["channels"], ["channel", "jobs"], ["workers"], ["drops"], ["ping"],
     ["send", "jobs", "{}"], ["group-send", "news", "{}"], ["tail", "group", "*"], ["flush", "--namespace", "default", "--yes"],
+    ["drain", "broker"], ["kick", "1", "--reason", "x"],
 ]
 
 

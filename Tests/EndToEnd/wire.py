@@ -9,8 +9,10 @@ HELLO, PING, PONG, GOODBYE, CLOCK = 1, 2, 3, 4, 5
 SEND, RECEIVE, REPORT, OPEN_CHANNELS, GROUP_ADD, GROUP_DISCARD, GROUP_SEND = 10, 11, 14, 15, 20, 21, 22
 FLUSH, INSPECT, TAIL = 30, 31, 32
 WELCOME, ACK, ERROR, RESULT, DELIVER, HAND_OUT, GAP, GROUP_DELIVER = 64, 70, 71, 72, 80, 81, 82, 90
+GOAWAY = 100
 CHANNEL_FULL = 20
-BAD_HELLO, UNAUTHORIZED, FORBIDDEN, NODE_TAKEN, LIMIT_REACHED = 6, 7, 8, 9, 24
+BAD_HELLO, UNAUTHORIZED, FORBIDDEN, NODE_TAKEN = 6, 7, 8, 9
+NOT_FOUND, LIMIT_REACHED, KICKED = 23, 24, 33
 FULL, LINK_OVERFLOW = 1, 5
 
 
@@ -127,3 +129,42 @@ class Wire:
 
     def status(self):
         return self.ask(INSPECT, "status", {})
+
+
+class Resumable(Wire):
+    """A session that outlives its connection (section 8.2): counts what it reads and keeps what it writes."""
+
+    def __init__(self, path, **changes):
+        self.changes = changes | {"capabilities": ["resume"]}
+        self.kept, self.received = [], 0
+        super().__init__(path, **self.changes)
+
+    def write(self, *fields):
+        if fields[0] != PONG:
+            self.kept.append(frame(*fields))
+        try:
+            self.link.sendall(frame(*fields))
+        except OSError:
+            pass  # It is repeated on the next connection.
+
+    def read(self):
+        answer = super().read()
+        if answer and answer[0] not in (WELCOME, PING, CLOCK, GOAWAY):
+            self.received += len(answer) - 1 if answer[0] == ACK else 1
+        return answer
+
+    def resume(self, path):
+        """Connects again. Whether the session goes on; a new one begins otherwise."""
+        self.link.close()
+        self.link, self.buffer, self.pushed = dial(path), b"", []
+        token = self.welcome["resume_token"]
+        self.link.sendall(hello(**self.changes, resume=token, received=self.received))
+        first = self.read()
+        assert first[0] == WELCOME, first
+        self.welcome = first[1]
+        if not self.welcome.get("resumed"):
+            self.kept, self.received = [], 0
+            return False
+        for one in self.kept[self.welcome["requests"]:]:
+            self.link.sendall(one)
+        return True

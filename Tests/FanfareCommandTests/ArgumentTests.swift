@@ -201,6 +201,42 @@ struct ArgumentTests {
         #expect(failure?.exit == .usage)
     }
 
+    @Test func `drain takes the broker, or a worker by session or name`() throws {
+        let broker = try DrainCommand.parse(["broker", "--within", "2.5"])
+        #expect(broker.subject == .broker && broker.within == 2.5)
+        #expect(try DrainCommand.parse(["worker", "12"]).worker == "12")
+        for wrong in [["worker"], ["broker", "12"], ["workers", "1"], ["broker", "--within", "-1"], []] {
+            let error = #expect(throws: (any Error).self) { try DrainCommand.parse(wrong) }
+            #expect(try Ending(#require(error)).exitCode == 64, "\(wrong)")
+        }
+        #expect(DrainCommand.line(DrainCommand.report([:], Milliseconds(2_500))) == "the broker stops within 2.5 s")
+        let report = DrainCommand.report(["session": 12], Milliseconds(10_000))
+        #expect(report == ["session": 12, "within_milliseconds": 10_000])
+        #expect(DrainCommand.line(report) == "session 12 was asked to leave within 10.0 s")
+    }
+
+    @Test func `kick wants a reason, and says whom it ended without control characters`() throws {
+        #expect(try KickCommand.parse(["12", "--reason", "too loud"]).reason == "too loud")
+        for wrong in [["12"], ["12", "--reason", ""], ["--reason", "x"]] {
+            let error = #expect(throws: (any Error).self) { try KickCommand.parse(wrong) }
+            #expect(try Ending(#require(error)).exitCode == 64, "\(wrong)")
+        }
+        let line = KickCommand.line(["session": 12, "name": "worker\u{1b}[2J"])
+        #expect(line.hasPrefix("session 12 (worker") && !line.contains("\u{1b}"))
+    }
+
+    @Test func `a name stands for a session when one has it, and for none when several have`() throws {
+        let rows: [MessageValue] = [
+            ["session": 3, "name": "a"], ["session": 4, "name": "b"], ["session": 9, "name": "b"],
+            ["session": 5, "name": "ab"],
+        ]
+        #expect(try SessionName("a").session(among: rows) == 3)
+        let many = #expect(throws: ProgramFailure.self) { try SessionName("b").session(among: rows) }
+        #expect(many?.exit == .usage && many?.text.contains("4, 9") == true)
+        let none = #expect(throws: ProgramFailure.self) { try SessionName("c").session(among: rows) }
+        #expect(none?.exit == .unavailable)
+    }
+
     @Test func `help and version are no errors, and help tells the exit codes`() throws {
         let help = try #require(ending("--help"))
         #expect(help.exitCode == 0)

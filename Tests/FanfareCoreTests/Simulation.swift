@@ -1,3 +1,4 @@
+import FanfareBroker
 import FanfareCore
 import FanfareModel
 
@@ -157,12 +158,26 @@ struct Simulation {
         let state = core.state(at: coreNow)
         origin = newOrigin
         do {
-            core = try Core(restoring: state, limits: limits, broker: broker, at: coreNow)
+            let read = try readAgain(state)
+            guard read == state else { throw difference("the state reads otherwise than it was written", .pass) }
+            core = try Core(restoring: read, limits: limits, broker: broker, at: coreNow)
+        } catch let difference as Difference {
+            throw difference
         } catch {
             throw difference("the state was refused: \(error)", .restart(origin: newOrigin))
         }
         core.advance(to: coreNow, into: &effects)
         places = Dictionary(uniqueKeysWithValues: core.liveSessions.map { ($0, $0) })
+    }
+
+    /// A state by way of the bytes of a file.
+    private func readAgain(_ state: CoreState) throws -> CoreState {
+        // What is kept for sessions is not the core's; one token each is as little as there can be.
+        let kept = state.sessions.map { _ in
+            BrokerState.Kept(token: [1], base: 0, count: 0, requestsTaken: 0, kept: [])
+        }
+        let written = BrokerState(program: broker, takenAt: 1, clock: coreNow, core: state, kept: kept)
+        return try BrokerState(decoding: written.encoded(bytesMaximum: 1 << 30)).core
     }
 
     /// An effect as it would be if the clocks were one.

@@ -84,6 +84,11 @@ package struct Listener: Sendable {
     /// How often accepting paused because connections came faster than the rate. On the loop.
     package var ratePauses: UInt64 { listener.value.ratePauses }
 
+    /// Leaves who comes from now on to the kernel; nobody else can listen here before ``close()``. On the loop.
+    package func stopAccepting() {
+        listener.value.stopAccepting()
+    }
+
     /// Removes the Unix socket, if it is still the one this listener made, and stops accepting. On the loop.
     package func close() {
         socketFile?.remove()

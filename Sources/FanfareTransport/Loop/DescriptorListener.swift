@@ -58,6 +58,12 @@ package final class DescriptorListener: DescriptorHandler {
         close()
     }
 
+    /// Leaves who comes from now on to the kernel; the port stays taken until ``close()``.
+    package func stopAccepting() {
+        pause?.cancel()
+        stop()
+    }
+
     /// Stops accepting and gives up the port.
     package func close() {
         guard isOpen else { return }
