@@ -101,6 +101,7 @@ def test_the_first_pattern_that_matches_counts():
     [
         ("unix:/run/x.sock", "unix:/run/x.sock"), ("unix:///run/x.sock", "unix:/run/x.sock"),
         ("/run/x.sock", "unix:/run/x.sock"), ("tcp://a:1", "tcp://a:1"), ("tcp://[::1]:7", "tcp://[::1]:7"),
+        ("tls://a:1", "tls://a:1"), ("tls://[::1]", "tls://[::1]:7411"),
         ("tcp://a", "tcp://a:7411"), (("a", 5), "tcp://a:5"), (["a", "5"], "tcp://a:5"), ({"host": "a"}, "tcp://a:7411"),
         ({"address": "unix:/x"}, "unix:/x"), ({"path": "/x"}, "unix:/x"), ({"host": "a", "port": 9}, "tcp://a:9"),
         (pathlib.Path("/x/y.sock"), "unix:/x/y.sock"), ({"address": pathlib.Path("/x")}, "unix:/x"),
@@ -112,8 +113,11 @@ def test_hosts_as_people_write_them(host, expected):
 
 @pytest.mark.parametrize(
     "host",
-    ["redis://a", "rediss://a", "tls://a:1", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {}, {"sentinels": []}],
-)
+    [
+        "redis://a", "rediss://a", "tls:a:1", "tls://", "a:1", "tcp://:1", "tcp://a:0", "tcp://a:x", 5, (), {},
+        {"sentinels": []},
+    ],
+)  # fmt: skip
 def test_a_host_that_is_none_is_refused(host):
     with pytest.raises(ValueError):
         endpoints([host], None)
@@ -256,5 +260,9 @@ def test_time_on_the_link_is_what_is_more_than_the_least_ever_seen():
 
 def test_backoff_doubles_up_to_its_most_and_is_jittered():
     backoff = Backoff(0.4)
+    assert 0 <= backoff.next() <= 0.05
     for most in (0.05, 0.1, 0.2, 0.4, 0.4, 0.4):
         assert most / 2 <= backoff.next() <= most
+    backoff = Backoff(0.4)
+    backoff.longest()
+    assert all(0.2 <= backoff.next() <= 0.4 for _ in range(3))

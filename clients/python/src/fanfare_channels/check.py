@@ -68,14 +68,14 @@ def _check_connection(layer: FanfareChannelLayer, say: Say) -> None:
     try:
         welcome = layer.check_connection()
     except ConnectionError as error:
-        raise Wrong("\n".join([str(error), *map(_advice, layer.configuration.endpoints)])) from error
+        raise Wrong("\n".join([str(error), *(_advice(endpoint, layer) for endpoint in layer.configuration.endpoints)])) from error
     say(f"connected to {welcome['broker']}, session {welcome['session']}, namespace {layer.prefix!r}")
 
 
-def _advice(endpoint: Endpoint) -> str:
+def _advice(endpoint: Endpoint, layer: FanfareChannelLayer) -> str:
     """What to do about an endpoint with no broker behind it."""
     try:
-        endpoint.dial().close()
+        endpoint._replace(is_tls=False).dial(layer.configuration.security).close()
     except PermissionError:
         return f"This user may not write to {endpoint.path}: give its group that right, or run as a user who has it"
     except socket.gaierror:

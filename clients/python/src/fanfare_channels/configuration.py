@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional
 
 from . import protocol, requests
 from .endpoints import Endpoint
+from .security import Security
 from .version import __version__
 
 PATIENCE_SECONDS = 10.0
@@ -26,11 +27,14 @@ class Configuration:
     namespace: str
     policy: Dict[str, Any]
     name: Optional[str] = None
-    token: Optional[str] = None
+    security: Security = field(default_factory=Security)
     patience: float = PATIENCE_SECONDS
+    send_patience: float = 0.0
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("fanfare_channels"))
 
-    def hello(self, node: str) -> bytes:
+    def hello(
+        self, node: str, token: Optional[str] = None, resume: Optional[bytes] = None, received: int = 0
+    ) -> bytes:
         """The hello of this process. The role is the one that may also look: `group_channels` inspects."""
         pid = str(os.getpid())
         host = socket.gethostname()[:256]
@@ -42,8 +46,10 @@ class Configuration:
             node=node,
             policy=self.policy,
             attributes={"host": host, "pid": pid},
-            token=self.token,
-            capabilities=[protocol.CLOCK_CAPABILITY],
+            token=token,
+            capabilities=[protocol.CLOCK_CAPABILITY, protocol.RESUME_CAPABILITY],
+            resume=resume,
+            received=received,
         )
 
     @property

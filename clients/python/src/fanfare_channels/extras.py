@@ -148,7 +148,7 @@ class Extras:
         for rest in requested:
             future = hub.submit(loop, operation, rest)
             if future is None and not futures:
-                await hub.ready(loop, None)
+                await hub.ready(loop, hub.deadline(False))
                 future = hub.submit(loop, operation, rest)
             futures.append(future)
         return [hub.unavailable() if future is None else await future for future in futures]
@@ -243,6 +243,7 @@ class Extras:
         with hub.lock:
             return {
                 "connected": hub.link is not None,
+                "is_leaving": hub.leave_at is not None or hub.left is not None,
                 "channels": len(hub.mailboxes),
                 "unread": hub.unread,
                 "groups": len(hub.groups),

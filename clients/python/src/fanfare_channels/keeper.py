@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
@@ -14,6 +16,7 @@ from .clock import Backoff
 from .endpoints import DIAL_SECONDS
 from .ports import Link
 from .protocol import FrameReader
+from .security import reason
 
 if TYPE_CHECKING:
     from .hub import HubBase
@@ -22,16 +25,24 @@ WATCH_SECONDS = 0.5
 """How often it looks whether the loop that watches the link still does."""
 LEAD_SECONDS = 0.2
 """How long it leaves the link to threads and other loops that have just read it."""
+PERSONAL = (7, 8)
+"""The errors `unauthorized` and `forbidden`."""
 
 
 class Refused(Exception):
-    """The broker refused the hello."""
+    """The broker refused the hello. `is_personal`: for who this process is, which another attempt does not change."""
+
+    def __init__(self, text: str, is_personal: bool = False) -> None:
+        super().__init__(text)
+        self.is_personal = is_personal
 
 
 def _strange(error: Exception) -> str:
     """What to say of something that was reached, but did not answer the hello with a welcome."""
     if isinstance(error, socket.timeout):
         return f"no answer to a hello within {DIAL_SECONDS:g} s; is it a Fanfare broker that listens there?"
+    if isinstance(error, ssl.SSLError):
+        return reason(error)
     if isinstance(error, protocol.ProtocolError):
         return f"what listens there is no Fanfare broker: {error}"
     return str(error)
@@ -52,6 +63,9 @@ class Keeper:
         self._is_stopping = False
         self._reads_seen = -1
         self._ping_at = 0.0
+        # The endpoint to begin with, and what was said last of all of them.
+        self._first = 0
+        self._said = ""
         self._thread = threading.Thread(target=self._run, name="fanfare-channels", daemon=True)
 
     def start(self) -> None:
@@ -77,21 +91,22 @@ class Keeper:
     # MARK: The thread
 
     def _run(self) -> None:
-        backoff = Backoff(self._hub.configuration.backoff_seconds)
+        self._backoff = Backoff(self._hub.configuration.backoff_seconds)
         is_first = True
         try:
             while not self._is_stopping:
                 link = self._hub.link
                 if link is not None:
-                    backoff = Backoff(self._hub.configuration.backoff_seconds)
+                    self._backoff = Backoff(self._hub.configuration.backoff_seconds)
                     self._keep(link)
                     continue
                 if not is_first:
-                    self._sleep(backoff.next())
+                    self._sleep(self._backoff.next())
                     if self._is_stopping:
                         break
                 is_first = False
                 self._connect()
+                self._hub.give_up_session()
             self._hub.close()
         finally:
             # Whoever still holds this object may try to wake it: an error there is caught.
@@ -109,28 +124,55 @@ class Keeper:
             self._wait(None, 0, left)
 
     def _connect(self) -> None:
+        """Tries the brokers in order, beginning with the one that answered last."""
+        configuration = self._hub.configuration
         failures = []
-        for endpoint in self._hub.configuration.endpoints:
+        is_personal = False
+        count = len(configuration.endpoints)
+        for index in range(self._first, self._first + count):
+            endpoint = configuration.endpoints[index % count]
             try:
-                connection = endpoint.dial()
+                token = endpoint.credentials(configuration.security)
+                connection = endpoint.dial(configuration.security)
             except OSError as error:
                 failures.append(f"{endpoint}: {error}")
                 continue
             try:
                 reader = FrameReader()
-                welcome = self._greet(connection, reader)
+                welcome = self._greet(connection, reader, token)
             except (OSError, Refused, protocol.ProtocolError) as error:
                 connection.close()
+                is_personal |= isinstance(error, Refused) and error.is_personal
                 failures.append(f"{endpoint}: {_strange(error)}")
                 continue
-            self._hub.connected(Link(connection, reader), welcome)
+            self._first, self._said = index % count, ""
+            self._begin(Link(connection, reader), welcome)
             return
-        self._hub.configuration.logger.info("no broker: %s", "; ".join(failures))
-        self._hub.attempt_failed("; ".join(failures))
+        if is_personal:
+            self._backoff.longest()
+        self._fail("; ".join(failures), logging.WARNING if is_personal else logging.INFO)
 
-    def _greet(self, connection: socket.socket, reader: FrameReader) -> Dict[str, Any]:
+    def _fail(self, text: str, level: int) -> None:
+        if text != self._said:
+            self._said = text
+            self._hub.configuration.logger.log(level, "no broker: %s", text)
+        self._hub.attempt_failed(text)
+
+    def _begin(self, link: Link, welcome: Dict[str, Any]) -> None:
+        self._hub.connected(link, welcome)
+        # What came in one piece with the welcome is inside TLS already, where no poll sees it.
+        while isinstance(link.socket, ssl.SSLSocket) and not link.is_dead and link.socket.pending():
+            self._hub.serve(link, None)
+
+    def _greet(self, connection: socket.socket, reader: FrameReader, token: Optional[str]) -> Dict[str, Any]:
         """Says hello and returns the welcome. Reads nothing behind it: that belongs to the link."""
-        connection.sendall(self._hub.configuration.hello(self._hub.node))
+        hub = self._hub
+        try:
+            connection.sendall(hub.configuration.hello(hub.node, token, *hub.resumption()))
+        except OSError:
+            # Why may stand in what the broker wrote before it closed: that it refuses a certificate, for one.
+            connection.recv(1)
+            raise
         while True:
             data = connection.recv(1)
             if not data:
@@ -142,7 +184,7 @@ class Keeper:
                     welcome: Dict[str, Any] = fields[1]
                     return welcome
                 if fields[0] == protocol.ERROR:
-                    raise Refused(fields[3])
+                    raise Refused(fields[3], fields[2] in PERSONAL)
             if reader.failure is not None:
                 raise reader.failure
 
@@ -176,14 +218,17 @@ class Keeper:
             hub.serve(link, None)
         elif is_served:
             self._check_is_read(link)
-        hub.keep_time(time.monotonic())
+        now = time.monotonic()
+        hub.keep_time(now)
+        if hub.leave_at is not None and now >= hub.leave_at:
+            hub.leave_for_good()
         self._check_silence(link)
 
     def _timeout(self, is_served: bool, now: float) -> float:
         timeout = self._ping_after()
         if is_served:
             timeout = WATCH_SECONDS if now - self._hub.served >= LEAD_SECONDS else LEAD_SECONDS
-        for due in (self._hub.next_expiry, self._hub.report_due):
+        for due in (self._hub.next_expiry, self._hub.report_due, self._hub.leave_at):
             if due is not None:
                 # A loop that is served carries out reports itself; here they are looked after a little later.
                 timeout = min(timeout, max(due - now, 0.001) + (0.05 if is_served else 0.0))

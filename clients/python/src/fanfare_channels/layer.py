@@ -15,6 +15,7 @@ from channels.layers import BaseChannelLayer
 from . import body as bodies
 from . import names
 from . import protocol as p
+from . import requests
 from .configuration import PATIENCE_SECONDS, Configuration
 from .endpoints import endpoints
 from .exceptions import BrokerUnavailable, ChannelFull, MessageTooLarge
@@ -22,6 +23,7 @@ from .extras import Extras
 from .names import Names
 from .policy import GROUP_EXPIRY_SECONDS, Capacities, milliseconds, policy
 from .receiving import Hub
+from .security import Security
 from .serializers import MsgPackSerializer, registry
 
 Message = Dict[str, Any]
@@ -36,7 +38,8 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
     its own, and a `client_prefix` of its own, at its first use. It connects when it is first used, and again by itself.
 
     Arguments:
-        hosts: brokers, tried in order: `"unix:/path"`, `"tcp://host:port"`, `(host, port)`, or dicts.
+        hosts: brokers, tried in order: `"unix:/path"`, `"tcp://host:port"`, `"tls://host:port"`, `(host, port)`, or
+            dicts.
         url: one broker. With neither: `$FANFARE_BROKER`, or where a broker listens by default.
         prefix: the namespace at the broker; layers with different ones share nothing.
         expiry: seconds an unread message lives; fractions allowed.
@@ -50,8 +53,17 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         symmetric_encryption_keys: the first encrypts bodies, all decrypt; needs `cryptography`.
         serializer_format: a name in `fanfare_channels.serializers.registry`.
         patience: seconds that calls which may be repeated (`group_add`, `flush`, ...) wait for a broker.
+        send_patience: seconds that `send` and `group_send` wait for a broker while there is none, at most 10 000 calls
+            with 64 MiB at a time; 0: they fail as soon as an attempt to reach one has failed.
         name: what listings of the broker call this process.
-        token: credentials, where a broker asks for them.
+        token, token_file: what to show a broker that asks for it: the token itself, or a file with it, which not
+            everybody may read. Without either: `$FANFARE_TOKEN_FILE`, else `$FANFARE_TOKEN`.
+        token_in_the_clear: whether the token may go over `tcp://` to another machine.
+        ca_file: for `tls://`, the CAs that may sign a broker's certificate, in PEM. Without it: `$FANFARE_CA_FILE`,
+            else those the system trusts. Nothing turns the check off.
+        certificate_file, key_file: what to show a broker that asks for a certificate, in PEM. Without them:
+            `$FANFARE_CERTIFICATE_FILE` and `$FANFARE_KEY_FILE`.
+        server_name: the name the broker's certificate must hold, instead of the host that is dialled.
         random_prefix_length: accepted from settings made for Redis, and not needed here.
 
     `ValueError` for arguments that cannot be used, with what to write instead.
@@ -77,8 +89,15 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         capacity_scope: str = "channel",
         overflow: Optional[Mapping[str, str]] = None,
         patience: float = PATIENCE_SECONDS,
+        send_patience: float = 0,
         name: Optional[str] = None,
         token: Optional[str] = None,
+        token_file: Any = None,
+        token_in_the_clear: bool = False,
+        ca_file: Any = None,
+        certificate_file: Any = None,
+        key_file: Any = None,
+        server_name: Optional[str] = None,
     ) -> None:
         if not names.is_normal(prefix):
             raise ValueError(
@@ -102,8 +121,17 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                 overflow=overflow,
             ),
             name=name,
-            token=token,
+            security=Security.settled(
+                token=token,
+                token_file=token_file,
+                token_in_the_clear=token_in_the_clear,
+                ca_file=ca_file,
+                certificate_file=certificate_file,
+                key_file=key_file,
+                server_name=server_name,
+            ),
             patience=patience,
+            send_patience=milliseconds(send_patience, "send_patience") / 1000,
         )
         self._serializer = registry.get_serializer(
             serializer_format,
@@ -130,6 +158,9 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
             hub = self._hub
             if hub is None or hub.pid != os.getpid() or hub.stopped:
                 is_own = hub is not None and hub.pid == os.getpid()
+                if hub is not None and is_own and hub.left is not None:
+                    # Its calls say why.
+                    return hub
                 node = hub.node if hub is not None and is_own else names.new_node()
                 if hub is not None and not is_own and not hub.stopped:
                     hub.abandon()
@@ -289,21 +320,28 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                     raise
 
     def _joining(self, hub: Hub, channel: str, group: str) -> Optional[Callable[[], None]]:
-        """What the answer to a `GROUP_ADD` means here: nothing for channels of others."""
+        """What the answer to a `GROUP_ADD` means here: nothing for channels of other processes."""
+        if "!" not in channel:
+            return lambda: self._joined_shared(hub, channel, group)
         if not self._is_own(channel, hub):
             return None
         literal = self._literal_expiry
         return lambda: hub.join(channel, group, None if literal is None else time.monotonic() + literal)
 
+    def _joined_shared(self, hub: Hub, channel: str, group: str) -> None:
+        life = hub.welcome["policy"].get("group_expiry_milliseconds", self.group_expiry * 1000) / 1000
+        hub.remember_shared(channel, group, time.monotonic() + life)
+
     def _leaving(self, hub: Hub, channel: str, group: str) -> Callable[[], None]:
         return lambda: hub.leave(channel, group)
 
     def _leave_without_link(self, hub: Hub, channel: str, group: str) -> bool:
-        """Without a session there is no membership of a channel of this process but the one remembered here."""
+        """Without a link: leaves the group that is remembered here, and tells the broker if the session goes on."""
         with hub.lock:
             if hub.link is not None:
                 return False
             hub.leave(channel, group)
+            hub.post(requests.group_discard(None, group, [channel]))
             return True
 
     async def group_send(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import threading
 from typing import Any, Callable, List, Optional, Set, Tuple
 
 from .protocol import FrameReader
+
+NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""What a socket that does not block raises when there is nothing to read, or no room."""
 
 
 class Link:

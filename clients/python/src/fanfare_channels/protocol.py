@@ -40,7 +40,7 @@ RESUME_TOKEN_BYTES = 64
 """Of a resume token, at most."""
 FRAME_BYTES = 2 * 1_048_576 + 65_536
 _ID_MOST = 2**53 - 1
-_INT_MOST = 2**63 - 1
+INT_MOST = 2**63 - 1
 
 Frame = List[Any]
 _length = Struct(">I").pack
@@ -157,7 +157,7 @@ def _scan(payload: bytes) -> None:
 
 
 def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= _INT_MOST
+    return type(value) is int and 0 <= value <= INT_MOST
 
 
 def _is_id(value: Any) -> bool:
@@ -208,7 +208,7 @@ def is_value(value: Any) -> bool:
         return all(type(key) is str and is_value(item) for key, item in value.items())
     if kind is list:
         return all(map(is_value, value))
-    return kind in (str, bytes, bool, float, type(None)) or (kind is int and value <= _INT_MOST)
+    return kind in (str, bytes, bool, float, type(None)) or (kind is int and value <= INT_MOST)
 
 
 def _result(fields: Frame) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
@@ -10,19 +11,21 @@ from . import requests
 from .configuration import Configuration
 from .hub import HubBase
 from .mailbox import Gap, Mailbox, Waiting
-from .ports import Link, LoopPort
+from .ports import LoopPort
 from .protocol import Frame
 
 CHANNEL_BYTES = 64 * 1_048_576
 """Body bytes that wait in one channel; beyond them it is full."""
 SWEEP_SECONDS = 0.005
 """A burst that expires bit by bit is looked at that often."""
+SHARED_MOST = 65_536
+"""Memberships of channels of no process that are remembered; see `remember_shared`."""
 
 
 class HandOut(NamedTuple):
     """A message of a normal channel, and what gives it back to its place."""
 
-    link: Link
+    session: object
     channel: str
     body: bytes
     order: int
@@ -47,6 +50,8 @@ class Pushes(HubBase):
     def __init__(self, configuration: Configuration, node: str) -> None:
         super().__init__(configuration, node)
         self.groups: Dict[str, Dict[str, Mailbox]] = {}
+        # Channels of no process that were put into groups here, and until when they are in them.
+        self.shared: Dict[Tuple[str, str], float] = {}
         self.readers: Dict[int, Reader] = {}
         self.unread = 0
         self.next_expiry: Optional[float] = None
@@ -59,10 +64,12 @@ class Pushes(HubBase):
             p.CLOCK: lambda fields, now: self.age.hear(fields[1], now),
             p.ERROR: lambda fields, now: self.heard_error(fields),
             p.RESULT: lambda fields, now: self.answer(fields[1], fields[2]),
-            p.PING: lambda fields, now: self.post(requests.pong(fields[1])),
+            p.PING: lambda fields, now: self.pongs.append(requests.pong(fields[1])),
+            p.PONG: lambda fields, now: self._ponged(fields[1]),
             p.GAP: self._gap,
             p.MEMBERS: self._members,
             p.FLUSHED: self._flushed,
+            p.GOAWAY: self._goaway,
         }
 
     def handle(self, fields: Frame, now: float) -> None:
@@ -164,19 +171,19 @@ class Pushes(HubBase):
             self._expire_at(message[0])
 
     def _hand_out(self, fields: Frame, now: float) -> None:
-        link = self.link
+        self.answered = fields[1]
         reader = self.readers.pop(fields[1], None)
-        if reader is None or link is None:
+        if reader is None:
             return
         expires = now + fields[5] / 1000 - self.age.seconds
-        hand_out = HandOut(link, reader.channel, fields[2], fields[3], fields[4], expires)
+        hand_out = HandOut(self.session, reader.channel, fields[2], fields[3], fields[4], expires)
         if reader.future is None or not self.give(reader.port, reader.future, hand_out):
             # Cancelled while the message was on its way: it goes back to the head of its queue.
             self.give_back(hand_out)
 
     def give_back(self, hand_out: HandOut) -> None:
-        """Returns a message to its queue, unless the broker that handed it out is gone."""
-        if hand_out.link is self.link:
+        """Returns a message to its queue, unless the session it was handed out in is over."""
+        if hand_out.session is self.session:
             self.post(requests.give_back(None, hand_out.channel, hand_out.body, hand_out.order, hand_out.deadline))
 
     def return_result(self, result: Any) -> None:
@@ -275,7 +282,7 @@ class Pushes(HubBase):
             box.is_closing = False
             self.forget_idle(box)
 
-        if self.link is not None:
+        if self.has_session:
             self.last_id += 1
             self.calls[self.last_id] = (None, None, closed)
             self.corked.extend(self.report())
@@ -310,7 +317,18 @@ class Pushes(HubBase):
             box.groups[group] = until
             self.groups.setdefault(group, {})[channel] = box
 
+    def remember_shared(self, channel: str, group: str, until: float) -> None:
+        """A channel of no process was added to a group: a broker that has forgotten everything is told again.
+
+        What was added longest ago is forgotten when there are too many.
+        """
+        self.shared.pop((group, channel), None)
+        if len(self.shared) >= SHARED_MOST:
+            del self.shared[next(iter(self.shared))]
+        self.shared[group, channel] = until
+
     def leave(self, channel: str, group: str) -> None:
+        self.shared.pop((group, channel), None)
         members = self.groups.get(group)
         box = members.pop(channel, None) if members else None
         if members is not None and not members:
@@ -331,9 +349,30 @@ class Pushes(HubBase):
             self.forget_idle(box)
         self.unread = 0
         self.groups.clear()
+        self.shared.clear()
         self.dirty.clear()
         self.drops.clear()
         self.post(requests.outcome(fields[1], 0, 0))
+
+    # MARK: The session
+
+    def _ponged(self, id: int) -> None:
+        self.answered = id
+        if id == self.asking_id:
+            self.asking_id = 0
+
+    def _goaway(self, fields: Frame, now: float) -> None:
+        """The broker is about to stop and comes back, or an operator asks this process to leave and stay away."""
+        _, within, reason = fields[:3]
+        logger = self.configuration.logger
+        if len(fields) > 3 and fields[3].get("drain", False):
+            self.leave_at = now + within / 1000
+            logger.warning("an operator asks this process to leave the broker within %d ms: %s", within, reason)
+            if self.keeper is not None:
+                self.keeper.wake()
+        else:
+            self.last_word = f"the broker stops: {reason}"
+            logger.info("the broker stops within %d ms: %s", within, reason)
 
     # MARK: Time
 
@@ -351,7 +390,7 @@ class Pushes(HubBase):
             if self.report_due is not None and self.report_due <= now:
                 self.report_due = None
                 self.report_is_urgent = False
-            if (self.dirty or self.drops) and self.report_due is None:
+            if (self.dirty or self.drops or self.owes_report) and self.report_due is None:
                 self.must_report = True
                 self.transmit_corked()
             elif self.corked and now - self.heard > 0.5:
@@ -391,16 +430,34 @@ class Pushes(HubBase):
                     found.append((group, channels[start : start + self.names_per_frame], life))
         return found
 
-    def register(self) -> None:
+    def _register_shared(self, now: float) -> None:
+        """Adds channels of no process to their groups again, for what is left of their lives."""
+        lives: Dict[Tuple[str, int], List[str]] = {}
+        for (group, channel), until in list(self.shared.items()):
+            if until <= now:
+                del self.shared[group, channel]
+            else:
+                lives.setdefault((group, math.ceil(until - now)), []).append(channel)
+        for (group, seconds), channels in lives.items():
+            for start in range(0, len(channels), self.names_per_frame):
+                self._add_again(group, channels[start : start + self.names_per_frame], seconds * 1000)
+
+    def _add_again(self, group: str, channels: List[str], life: Optional[int]) -> None:
+        self.last_id += 1
+        self.calls[self.last_id] = (None, None, None)
+        self.corked.append(requests.group_add(self.last_id, group, channels, life))
+
+    def register(self, is_new_epoch: bool) -> None:
         """Tells a new session what this process has: memberships, what waits unread, receives that wait."""
         if self.was_connected:
             for box in list(self.mailboxes.values()):
                 # What was lost nobody can count; each channel is told once.
                 self._missed(box, Gap(box.channel, 0, "owner_gone"))
-        for group, channels, life in self._register_groups(time.monotonic()):
-            self.last_id += 1
-            self.calls[self.last_id] = (None, None, None)
-            self.corked.append(requests.group_add(self.last_id, group, channels, life))
+        now = time.monotonic()
+        for group, channels, life in self._register_groups(now):
+            self._add_again(group, channels, life)
+        if is_new_epoch:
+            self._register_shared(now)
         for box in self.mailboxes.values():
             box.is_closing = False
             box.capacity = self.rules.capacity(box.channel)

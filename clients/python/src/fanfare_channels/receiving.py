@@ -10,7 +10,7 @@ from typing import Any, Optional, Tuple
 from . import protocol as p
 from . import requests
 from .exceptions import BrokerUnavailable
-from .hub import Action
+from .hub import Action, message_bytes
 from .mailbox import Gap, Item, Mailbox
 from .ports import LoopPort, ThreadWait
 from .protocol import frame
@@ -49,7 +49,7 @@ class Hub(Pushes):
         """
         with self.lock:
             if self.stopped:
-                raise BrokerUnavailable("this layer was closed")
+                raise BrokerUnavailable(self.left or "this layer was closed")
             box = self.mailboxes.get(channel)
             if box is None:
                 box = self.mailbox(channel)
@@ -153,13 +153,13 @@ class Hub(Pushes):
         while True:
             with self.lock:
                 if self.stopped:
-                    raise BrokerUnavailable("this layer was closed")
+                    raise BrokerUnavailable(self.left or "this layer was closed")
                 port = self._here(loop)
                 self.last_id = id = self.last_id + 1
                 future = loop.create_future()
                 port.pending += 1
                 self.readers[id] = Reader(channel, port, future)
-                if self.link is not None:
+                if self.has_session:
                     self.write(frame((p.RECEIVE, id, channel)), port, bool(self.calls))
             try:
                 result = await future
@@ -186,7 +186,7 @@ class Hub(Pushes):
                 return
             port.pending -= 1
             reader.future = None
-            if self.link is None:
+            if not self.has_session:
                 del self.readers[id]
                 return
             self.last_id += 1
@@ -200,7 +200,7 @@ class Hub(Pushes):
         """Counts a message that was taken and could not be read."""
         with self.lock:
             self.undecodable += 1
-            if self.link is not None:
+            if self.has_session:
                 self.drop(channel, None, 1, p.UNDECODABLE)
                 self.report_soon(self.holder_here(), False)
 
@@ -210,46 +210,50 @@ class Hub(Pushes):
         self, operation: int, rest: Tuple[Any, ...], action: Optional[Action] = None, again: bool = False
     ) -> Any:
         """`call` for a thread: blocks until the answer has come. May be called where a loop runs, which then stands."""
-        deadline = time.monotonic() + self.configuration.patience
+        deadline = self.deadline(again)
         while True:
             wait = ThreadWait()
             with self.lock:
                 link = self.link
                 if link is not None:
+                    self.check_room(link)
                     self.last_id += 1
                     self.calls[self.last_id] = (None, wait, action)
                     self._line_up(wait)
                     self.write(frame((operation, self.last_id) + rest), None, False)
                     self.kick()
             if link is None:
-                self.ready_in_thread(deadline if again else None)
+                self.ready_in_thread(deadline, message_bytes(operation, rest))
                 continue
             result = self._await(wait)
             if not isinstance(result, Exception):
                 return result
-            if not (again and isinstance(result, BrokerUnavailable) and time.monotonic() < deadline):
+            if not (again and isinstance(result, BrokerUnavailable) and self.is_in_time(deadline)):
                 raise result
 
     def send_in_thread(self, operation: int, rest: Tuple[Any, ...]) -> None:
         """Writes a request that wants no answer. Raises `BrokerUnavailable` when there is no link to write it to."""
+        deadline = self.deadline(False)
         while True:
             with self.lock:
                 if self.link is not None:
+                    self.check_room(self.link)
                     self.write(frame((operation, None) + rest), None, False)
                     return
-            self.ready_in_thread(None)
+            self.ready_in_thread(deadline, message_bytes(operation, rest))
 
-    def ready_in_thread(self, deadline: Optional[float]) -> None:
+    def ready_in_thread(self, deadline: Optional[float], size: int = 0) -> None:
         """`ready` for a thread."""
         wait = ThreadWait()
         with self.lock:
             if self.link is not None:
                 return
-            self.check_can_wait(deadline)
-            self.arrivals.append(((None, wait), deadline is not None))
+            self.check_can_wait(deadline, size)
+            self.wait_in_line((None, wait), deadline is not None, size)
             self.start()
         while not wait.is_done:
             if deadline is not None and time.monotonic() >= deadline:
+                wait.is_done = True
                 raise self.unavailable()
             wait.gate.acquire(timeout=LEADER_SECONDS)
         if wait.result is not None:
@@ -292,20 +296,29 @@ class Hub(Pushes):
 
     # MARK: The end
 
+    def leave_for_good(self) -> None:
+        """An operator wants this process gone: the layer of this hub begins no session again."""
+        self.left = "an operator has asked this process to leave the broker; restart it to come back"
+        self.configuration.logger.warning("%s", self.left)
+        self.close()
+
     def close(self) -> None:
         """Says goodbye. Who waits is told; nothing can be sent or received any more."""
         with self.lock:
             if self.stopped:
                 return
             self.stopped = True
-            self.last_failure = "this layer was closed"
+            reason = self.left or "this layer was closed"
+            self.last_failure = reason
             link = self.link
             if link is not None:
                 self.corked.append(requests.goodbye())
                 self.transmit_corked()
                 if self.link is link:
-                    self.broken(link, "this layer was closed")
-            failure = BrokerUnavailable("this layer was closed")
+                    self.broken(link, reason)
+            elif self.resume_token is not None:
+                self.session_over(reason)
+            failure = BrokerUnavailable(reason)
             for box in self.mailboxes.values():
                 while box.waiters:
                     self.give(*box.waiters.popleft(), failure)
@@ -313,7 +326,7 @@ class Hub(Pushes):
                 if reader.future is not None:
                     self.give(reader.port, reader.future, failure)
             self.readers.clear()
-            for waiter, _ in self.arrivals:
+            for waiter, _, _ in self.arrivals:
                 self.give(*waiter, failure)
             self.arrivals.clear()
             self.kick()

@@ -8,7 +8,8 @@ from typing import Dict, List, Optional, Set, Tuple
 from . import requests
 from .keeper import Keeper
 from .mailbox import Mailbox
-from .ports import Link, LoopPort
+from .ports import NOT_NOW, Link, LoopPort
+from .resuming import Unconfirmed
 from .waiting import Waiting
 
 REPORT_SECONDS = 0.05
@@ -22,7 +23,15 @@ class Writing(Waiting):
         super().__init__()
         self.keeper: Optional[Keeper] = None
         self.names_per_frame = 4_096
-        self.pushes = 0
+        self.last_id = 0
+        # While there is a session that can go on over another link: its token, and what both sides count.
+        self.resume_token: Optional[bytes] = None
+        self.received = self.reported = 0
+        self.unconfirmed = Unconfirmed()
+        # The id of a ping whose answer will confirm requests; 0 when none is on its way.
+        self.asking_id = 0
+        # Answers to pings, which are no requests.
+        self.pongs: List[bytes] = []
         # Frames that leave with the next write, and the loop that has promised one at the end of its turn.
         self.corked: List[bytes] = []
         self.uncork_by: Optional[LoopPort] = None
@@ -38,9 +47,19 @@ class Writing(Waiting):
     def broken(self, link: Link, reason: str) -> None:
         raise NotImplementedError
 
+    @property
+    def has_session(self) -> bool:
+        """Whether the broker knows this process: also for a while after the link broke, if it can be resumed."""
+        return self.link is not None or self.resume_token is not None
+
+    @property
+    def owes_report(self) -> bool:
+        """Whether the broker keeps replies that have arrived."""
+        return self.received != self.reported and self.resume_token is not None
+
     def post(self, data: bytes) -> None:
         """Gathers a frame that wants no answer; it leaves with the next write."""
-        if self.link is not None:
+        if self.has_session:
             self.corked.append(data)
 
     def write(self, data: bytes, port: Optional[LoopPort], can_wait: bool) -> None:
@@ -61,14 +80,26 @@ class Writing(Waiting):
             self.transmit_corked()
 
     def transmit_corked(self) -> None:
-        """Writes what has gathered, behind one report of what was taken if that makes room that may be missed."""
+        """Writes what has gathered, behind one report of what was taken if that makes room that may be missed.
+
+        Without a link it is kept for the next, if the session can go on over that.
+        """
         corked = self.corked
         if self.must_report or self.drops:
             corked[:0] = self.report()
-        if not corked:
+        if not corked and not self.pongs:
             return
         data = corked[0] if len(corked) == 1 else b"".join(corked)
+        if self.resume_token is not None and corked:
+            if self.asking_id == 0 and self.unconfirmed.is_long:
+                self.asking_id = self.last_id = self.last_id + 1
+                corked.append(requests.ping(self.asking_id))
+                data += corked[-1]
+            self.unconfirmed.keep(self.last_id, len(corked), data)
         corked.clear()
+        if self.pongs:
+            data = b"".join(self.pongs) + data
+            self.pongs.clear()
         link = self.link
         if link is None:
             return
@@ -77,7 +108,7 @@ class Writing(Waiting):
             return
         try:
             count = link.socket.send(data)
-        except (BlockingIOError, InterruptedError):
+        except NOT_NOW:
             count = 0
         except OSError as error:
             self.broken(link, str(error))
@@ -90,16 +121,19 @@ class Writing(Waiting):
     def transmit_unsent(self, link: Link) -> None:
         """Writes what the socket did not take before. Called by the keeper."""
         with self.lock:
-            try:
-                while link.unsent and not link.is_dead:
-                    del link.unsent[: link.socket.send(link.unsent)]
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as error:
-                self.broken(link, str(error))
+            self.drain(link)
+
+    def drain(self, link: Link) -> None:
+        try:
+            while link.unsent and not link.is_dead:
+                del link.unsent[: link.socket.send(link.unsent)]
+        except NOT_NOW:
+            pass
+        except OSError as error:
+            self.broken(link, str(error))
 
     def report(self) -> List[bytes]:
-        """Frames that say what was taken and dropped since the last time."""
+        """Frames that say what was taken and dropped since the last time, and what has arrived."""
         self.report_is_urgent = self.must_report = False
         taken: List[Tuple[str, int, int]] = []
         for box in self.dirty:
@@ -113,8 +147,10 @@ class Writing(Waiting):
         drops, self.drops = self.drops, []
         most = max(self.names_per_frame // 2, 1)
         frames: List[bytes] = []
-        for start in range(0, max(len(taken), len(drops)), most):
-            frames.append(requests.report(self.pushes, taken[start : start + most], drops[start : start + most]))
+        received = 0 if self.resume_token is None else self.received
+        for start in range(0, max(len(taken), len(drops), int(self.owes_report)), most):
+            frames.append(requests.report(received, taken[start : start + most], drops[start : start + most]))
+        self.reported = self.received
         return frames
 
     def report_soon(self, port: Optional[LoopPort], is_urgent: bool) -> None:
@@ -133,5 +169,5 @@ class Writing(Waiting):
     def report_now(self) -> None:
         with self.lock:
             self.report_due = None
-            self.must_report = bool(self.dirty)
+            self.must_report = bool(self.dirty) or self.owes_report
             self.transmit_corked()
