@@ -35,13 +35,13 @@ class Configuration:
     def hello(
         self, node: str, token: Optional[str] = None, resume: Optional[bytes] = None, received: int = 0
     ) -> bytes:
-        """The hello of this process. The role is the one that may also look: `group_channels` inspects."""
+        """The hello of this process. As a worker it may look into its own namespace, which `group_channels` does."""
         pid = str(os.getpid())
         host = socket.gethostname()[:256]
         return requests.hello(
             client=f"fanfare-channels-python/{__version__}",
             name=self.name or f"python-{pid}",
-            role="admin",
+            role="worker",
             namespace=self.namespace,
             node=node,
             policy=self.policy,
