@@ -140,7 +140,7 @@ let package = Package(
         .testTarget(name: "FanfareProtocolTests", dependencies: ["FanfareModel", "FanfareProtocol", "CMsgpack"]),
         .testTarget(
             name: "FanfareTransportTests",
-            dependencies: ["FanfareModel", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix]
+            dependencies: ["FanfareModel", "FanfareProtocol", "FanfareTransport", .nio, .nioPosix, .nioSSL]
         ),
         .testTarget(
             name: "FanfareBrokerTests",

@@ -8,8 +8,12 @@ extension ChannelLayer {
     public struct Configuration: Sendable {
         /// A name people recognise in `fanfare workers`.
         public var name: String
-        /// Brokers as `unix:/path` or `tcp://host:port`, tried in order. Empty: `$FANFARE_BROKER`, else the standard place.
+        /// Brokers as `unix:/path`, `tcp://host:port` or `tls://host:port`, tried in order. Empty: `$FANFARE_BROKER`,
+        /// else the standard place.
         public var endpoints: [String] = []
+        /// Certificates and token. What is not set comes from the environment: `$FANFARE_CA_FILE`,
+        /// `$FANFARE_CERTIFICATE_FILE`, `$FANFARE_KEY_FILE`, `$FANFARE_TOKEN_FILE`, `$FANFARE_TOKEN`.
+        public var security = BrokerSecurity()
         /// Layers see each other only within a namespace.
         public var namespace = "default"
         /// Unread messages a channel holds.
@@ -65,15 +69,18 @@ extension ChannelLayer {
     ///   an endpoint or a setting cannot be used.
     public static func connect(_ configuration: Configuration) async throws -> ChannelLayer {
         let limits = Limits()
+        let security = configuration.security.completed(by: ProcessFacts.environment(BrokerSecurity.environmentNames))
         let endpoints: [Endpoint]
         do throws(ProgramFailure) {
             endpoints = try ProcessFacts.endpoints(configuration.endpoints)
+            try security.check()
         } catch {
             throw ChannelLayerError.refused(error.text)
         }
         let hello = configuration.hello(node: randomNode(), limits: limits)
         do {
             var settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
+            settings.security = security
             settings.sendsWhileAway = configuration.sendsWhileAway
             let logger = Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() }
             return try await dial(settings, logger, onDrain: configuration.onDrain)
@@ -111,11 +118,13 @@ extension ChannelLayer {
         endpoints: [Endpoint],
         hello: Hello,
         limits: Limits = Limits(),
+        security: BrokerSecurity = BrokerSecurity(),
         retries: Bool,
         logger: Logger
     ) async throws -> ChannelLayer {
         var settings = LayerSession.Configuration(endpoints: endpoints, hello: hello, limits: limits)
         settings.retries = retries
+        settings.security = security
         do {
             return try await dial(settings, logger)
         } catch let failure as Failure {

@@ -60,11 +60,17 @@ extension LayerSession {
         isDialling = false
         delegate?.layerDidDisconnect(lastFailure ?? failure)
         guard !isStopped, configuration.retries, !isAskedToLeave else { return }
+        let reason = lastFailure ?? failure
+        if !hadWelcome, reason.code == .unauthorized || reason.code == .forbidden { backoff.refused() }
         let delay = backoff.next(afterWelcome: hadWelcome)
-        logger.warning(
+        // A warning once for each reason, however often it is met.
+        let isNew = reason.text != loggedReason
+        loggedReason = reason.text
+        logger.log(
+            level: isNew ? .warning : .debug,
             "no broker; trying again",
             metadata: [
-                "reason": "\((lastFailure ?? failure).text)",
+                "reason": "\(reason.text)",
                 "again_milliseconds": "\(delay.nanoseconds / 1_000_000)",
             ]
         )
@@ -196,6 +202,7 @@ extension LayerSession {
             loseSession()
         }
         lastFailure = nil
+        loggedReason = nil
         isDialling = false
         endpoints.answered()
         linkedAt = loop.now

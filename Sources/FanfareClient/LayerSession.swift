@@ -34,6 +34,8 @@ package final class LayerSession {
         package var endpoints: [Endpoint]
         package var hello: Hello
         package var limits: Limits
+        /// What brokers are shown, and how they are checked.
+        package var security = BrokerSecurity()
         /// Whether to dial again after a failure, for ever.
         package var retries = true
         /// What becomes of `SEND` and `GROUP_SEND` while there is no link.
@@ -110,6 +112,8 @@ package final class LayerSession {
     var endpoints: EndpointOrder
     var isDialling = false
     var refusals: [Failure] = []
+    /// The reason that was logged last, since there was a link.
+    var loggedReason: String?
     var backoff = Backoff()
     var linkedAt: NIODeadline?
     var linkAge = LinkAge()
@@ -118,7 +122,12 @@ package final class LayerSession {
 
     /// A session over the network.
     package convenience init(loop: any EventLoop, configuration: Configuration, logger: Logger) {
-        let carrier = NetworkCarrier(endpoints: configuration.endpoints, limits: configuration.limits, loop: loop)
+        let carrier = NetworkCarrier(
+            endpoints: configuration.endpoints,
+            security: configuration.security,
+            limits: configuration.limits,
+            loop: loop
+        )
         self.init(loop: loop, configuration: configuration, carrier: carrier, logger: logger)
     }
 

@@ -6,14 +6,16 @@ import NIOCore
 /// Dials brokers.
 final class NetworkCarrier: LinkCarrier {
     private let endpoints: [Endpoint]
+    private let security: BrokerSecurity
     private let limits: Limits
     private let loop: any EventLoop
     private let turn: WriteTurn
     private let reader: FrameReader
 
-    init(endpoints: [Endpoint], limits: Limits, loop: any EventLoop) {
+    init(endpoints: [Endpoint], security: BrokerSecurity, limits: Limits, loop: any EventLoop) {
         precondition(!endpoints.isEmpty, "a layer needs a broker")
         self.endpoints = endpoints
+        self.security = security
         self.limits = limits
         self.loop = loop
         turn = WriteTurn(loop: loop)
@@ -30,8 +32,9 @@ final class NetworkCarrier: LinkCarrier {
         )
         let turn = NIOLoopBound(turn, eventLoop: loop)
         let frameBytes = limits.frameBytes
-        Dialer.dial(endpoint, on: loop) {
-            FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
+        Dialer.dial(endpoint, security: security, on: loop) { token in
+            made.value.token = token
+            return FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
         }.assumeIsolated().whenFailure { error in
             session.linkClosed(nil, Failure(.silence, "\(endpoint): \(SystemReason.text(error))"))
         }
@@ -40,6 +43,8 @@ final class NetworkCarrier: LinkCarrier {
 
 /// A session's link over a socket: replies are decoded here, silence of the broker ends it.
 final class NetworkLink: BrokerLink, FrameReceiver {
+    /// What the hello of this link shows.
+    fileprivate var token: String?
     private let session: LayerSession
     private let reader: FrameReader
     private let limits: Limits
@@ -58,7 +63,12 @@ final class NetworkLink: BrokerLink, FrameReceiver {
 
     func write(_ request: Request) {
         guard let connection else { return }
-        connection.write(request)
+        if case .hello(var hello) = request, let token {
+            hello.token = token
+            connection.write(Request.hello(hello))
+        } else {
+            connection.write(request)
+        }
         if connection.pendingBytes > limits.linkBytes {
             failure = Failure(.linkOverflow, "the broker does not read: \(connection.pendingBytes) bytes wait for it")
             connection.close()

@@ -12,10 +12,16 @@ package enum ProcessFacts {
             for text in texts { endpoints.append(try Endpoint(text)) }
             return endpoints
         }
+        let environment = environment(["FANFARE_BROKER", "XDG_RUNTIME_DIR"])
+        return [try Endpoint.standard(environment: environment, userID: geteuid())]
+    }
+
+    /// The environment variables of these names that are set.
+    package static func environment(_ names: [String]) -> [String: String] {
         var environment: [String: String] = [:]
-        for name in ["FANFARE_BROKER", "XDG_RUNTIME_DIR"] {
+        for name in names {
             if let value = getenv(name) { environment[name] = String(cString: value) }
         }
-        return [try Endpoint.standard(environment: environment, userID: geteuid())]
+        return environment
     }
 }

@@ -12,6 +12,12 @@ struct Backoff {
     private static let longestMilliseconds: Int64 = 5_000
     private static let quickNanoseconds: Int64 = 50_000_000
 
+    /// Who was refused for who it is need not ask often.
+    mutating func refused() {
+        isFresh = false
+        stepMilliseconds = Self.longestMilliseconds
+    }
+
     /// - Parameter welcomed: Whether the link that has ended had its welcome. One that ends each time soon after its
     ///   welcome earns a quick attempt once, then waits as if it had had none.
     mutating func next(afterWelcome welcomed: Bool = false) -> TimeAmount {

@@ -29,6 +29,18 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp(WorkerValues.help("brokers") + " Repeatable.", valueName: "endpoint"))
     var broker: [String] = []
 
+    @Option(help: ArgumentHelp(WorkerValues.help("broker_token_file"), valueName: "file"))
+    var brokerTokenFile: String?
+
+    @Option(help: ArgumentHelp(WorkerValues.help("broker_ca_file"), valueName: "file"))
+    var brokerCaFile: String?
+
+    @Option(help: ArgumentHelp(WorkerValues.help("broker_certificate_file"), valueName: "file"))
+    var brokerCertificateFile: String?
+
+    @Option(help: ArgumentHelp(WorkerValues.help("broker_key_file"), valueName: "file"))
+    var brokerKeyFile: String?
+
     @Option(help: ArgumentHelp(WorkerValues.help("listen"), valueName: "host:port"))
     var listen: String?
 
@@ -115,6 +127,14 @@ struct WorkerCommand: AsyncParsableCommand {
         var settings = Settings(defaults: WorkerValues(), table: WorkerValues.table)
         if let config { try settings.read(yaml: ConfigurationFile.read(config), from: config) }
         try settings.set("brokers", to: broker, from: "--broker")
+        for (name, flag, file) in [
+            ("broker_token_file", "--broker-token-file", brokerTokenFile),
+            ("broker_ca_file", "--broker-ca-file", brokerCaFile),
+            ("broker_certificate_file", "--broker-certificate-file", brokerCertificateFile),
+            ("broker_key_file", "--broker-key-file", brokerKeyFile),
+        ] {
+            try settings.set(name, to: file.map { [$0] } ?? [], from: flag)
+        }
         try settings.set("listen", to: listen.map { [$0] } ?? [], from: "--listen")
         try settings.set("ops", to: ops.map { [$0] } ?? [], from: "--ops")
         try settings.set("name", to: name.map { [$0] } ?? [], from: "--name")

@@ -7,6 +7,7 @@ import Logging
 struct WorkerValues: Sendable {
     /// Endpoints as written; empty means the standard one.
     var brokers: [String] = []
+    var brokerSecurity = BrokerSecurity()
     var listen: String? = "127.0.0.1:8000"
     var ops: String?
     var name: String?
@@ -44,9 +45,9 @@ struct WorkerValues: Sendable {
                 example: "unix:/run/fanfare/broker.sock",
                 most: brokersMaximum,
                 flag: "--broker",
-                "The broker, as unix:/path or tcp://host:port; several are tried in order. Without any: the socket of "
-                    + "$FANFARE_BROKER, else $XDG_RUNTIME_DIR/fanfare/broker.sock, else /run/fanfare/broker.sock for "
-                    + "root, else a folder under /tmp."
+                "The broker, as unix:/path, tcp://host:port or tls://host:port; several are tried in order. Without "
+                    + "any: the socket of $FANFARE_BROKER, else $XDG_RUNTIME_DIR/fanfare/broker.sock, else "
+                    + "/run/fanfare/broker.sock for root, else a folder under /tmp."
             ),
             .text(
                 "listen",
@@ -118,9 +119,55 @@ struct WorkerValues: Sendable {
                 flag: "--log-level",
                 "The least severe level that is logged."
             ),
-        ] + site + Setting.section("tokens", \.tokens, TokenValues.table)
+        ] + broker + site + Setting.section("tokens", \.tokens, TokenValues.table)
         + Setting.section("jwt", \.jwt, JWTValues.table) + Setting.section("sockets", \.sockets, WorkerLimits.settings)
         + Setting.section("limits", \.limits, Limits.settings)
+
+    /// Who the worker is to its broker; all read again at each dial.
+    private static let broker: [Setting<WorkerValues>] = [
+        .text(
+            "broker_token_file",
+            \.brokerSecurity.tokenFile,
+            example: "/etc/fanfare/worker.token",
+            flag: "--broker-token-file",
+            "File with the token to show the broker: one line, not readable by everybody. Without it: "
+                + "$FANFARE_TOKEN_FILE, else the token in $FANFARE_TOKEN. Read at each dial, as the files below are."
+        ),
+        .text(
+            "broker_ca_file",
+            \.brokerSecurity.caFile,
+            example: "/etc/fanfare/ca.pem",
+            flag: "--broker-ca-file",
+            "Certificates of the CAs that may sign a tls:// broker's certificate, in PEM. Without it: "
+                + "$FANFARE_CA_FILE, else those the system trusts."
+        ),
+        .text(
+            "broker_certificate_file",
+            \.brokerSecurity.certificateFile,
+            example: "/etc/fanfare/worker.pem",
+            flag: "--broker-certificate-file",
+            "Certificate with its chain in PEM to show a tls:// broker that asks for one. Without it and its key: "
+                + "$FANFARE_CERTIFICATE_FILE and $FANFARE_KEY_FILE."
+        ),
+        .text(
+            "broker_key_file",
+            \.brokerSecurity.keyFile,
+            example: "/etc/fanfare/worker.key",
+            flag: "--broker-key-file",
+            "The private key of broker_certificate_file in PEM."
+        ),
+        .text(
+            "broker_server_name",
+            \.brokerSecurity.serverName,
+            example: "broker.example.org",
+            "The name a tls:// broker's certificate must hold. Without it: the host that is dialled."
+        ),
+        .flag(
+            "broker_token_in_the_clear",
+            \.brokerSecurity.allowsTokenInTheClear,
+            "Whether the token may go over tcp:// to another machine, where everybody on the way can read it."
+        ),
+    ]
 
     /// What `--help` says about the flag of a setting.
     static func help(_ path: String) -> String {
@@ -176,6 +223,9 @@ struct WorkerPlan: Sendable {
                 try settings.locating("brokers") { () throws(ProgramFailure) in try Endpoint(text) }
             )
         }
+        server.brokerSecurity = values.brokerSecurity.completed(by: environment)
+        let security = server.brokerSecurity
+        try settings.locating("broker_certificate_file") { () throws(ProgramFailure) in try security.check() }
         try Self.checkServerName(settings)
         server.tls = try Self.tls(settings)
         let listen = values.listen ?? ""

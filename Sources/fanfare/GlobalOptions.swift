@@ -4,12 +4,14 @@ import FanfareModel
 import FanfareOps
 import Logging
 
+extension Role: ExpressibleByArgument {}
+
 /// What every command takes, and the way to the broker.
 struct GlobalOptions: ParsableArguments {
     @Option(
         name: .customLong("broker"),
         help: ArgumentHelp(
-            "The broker: unix:/path or tcp://host:port. Repeatable, tried in order.",
+            "The broker: unix:/path, tcp://host:port or tls://host:port. Repeatable, tried in order.",
             discussion: "Default: $FANFARE_BROKER, else the standard socket of this user.",
             valueName: "endpoint"
         )
@@ -24,8 +26,63 @@ struct GlobalOptions: ParsableArguments {
     )
     var namespace: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "File with the token to show the broker: one line, not readable by everybody.",
+            discussion: "Default: $FANFARE_TOKEN_FILE, else the token in $FANFARE_TOKEN.",
+            valueName: "file"
+        )
+    )
+    var tokenFile: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Certificates of the CAs that may sign a tls:// broker's certificate, in PEM.",
+            discussion: "Default: $FANFARE_CA_FILE, else those the system trusts.",
+            valueName: "file"
+        )
+    )
+    var caFile: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "This user's certificate in PEM, for a tls:// broker that asks for one.",
+            discussion: "Default, with its key: $FANFARE_CERTIFICATE_FILE and $FANFARE_KEY_FILE.",
+            valueName: "file"
+        )
+    )
+    var certificateFile: String?
+
+    @Option(help: ArgumentHelp("The certificate's private key in PEM.", valueName: "file"))
+    var keyFile: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "The name a tls:// broker's certificate must hold, instead of the host that is dialled.",
+            valueName: "name"
+        )
+    )
+    var serverName: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "What to be, where the token is not for everything: publish, worker, inspect, admin.",
+            valueName: "role"
+        )
+    )
+    var role = Role.admin
+
+    @Flag(help: "Send the token over tcp:// to another machine all the same, where everybody on the way can read it.")
+    var tokenInTheClear = false
+
     @Flag(name: .customLong("json"), help: "Print JSON instead of tables.")
     var isJSON = false
+
+    private static let optionNames = [
+        "--broker", "--namespace", "--token-file", "--ca-file", "--certificate-file", "--key-file", "--server-name",
+        "--role",
+    ]
+    private static let flagNames = ["--json", "--token-in-the-clear"]
 
     /// `arguments` with these options moved behind the command they stand before: `fanfare --json groups` means
     /// `fanfare groups --json`.
@@ -33,9 +90,9 @@ struct GlobalOptions: ParsableArguments {
         var rest = arguments[...]
         var leading: [String] = []
         while let option = rest.first, option.hasPrefix("--") {
-            let name = option.prefix { $0 != "=" }
-            guard ["--broker", "--namespace", "--json"].contains(name) else { return arguments }
-            let takesNext = name != "--json" && !option.contains("=")
+            let name = String(option.prefix { $0 != "=" })
+            guard optionNames.contains(name) || flagNames.contains(name) else { return arguments }
+            let takesNext = optionNames.contains(name) && !option.contains("=")
             leading += rest.prefix(takesNext ? 2 : 1)
             rest = rest.dropFirst(takesNext ? 2 : 1)
         }
@@ -49,13 +106,27 @@ struct GlobalOptions: ParsableArguments {
         return [try System.standardEndpoint()]
     }
 
+    /// What brokers are shown, and how they are checked.
+    func security() throws -> BrokerSecurity {
+        var security = BrokerSecurity()
+        security.tokenFile = tokenFile
+        security.caFile = caFile
+        security.certificateFile = certificateFile
+        security.keyFile = keyFile
+        security.serverName = serverName
+        security.allowsTokenInTheClear = tokenInTheClear
+        security = security.completed(by: ProcessFacts.environment(BrokerSecurity.environmentNames))
+        try security.check()
+        return security
+    }
+
     /// What this program tells the broker about itself.
     func hello() -> Hello {
-        // One role for all commands: most look, some send, and `flush` needs more than a worker's.
+        // One role for all commands unless told: most look, some send, and `drain` needs everything.
         var hello = Hello(
             client: "fanfare/\(Version.current)",
             name: "fanfare-\(System.processID)",
-            role: .admin,
+            role: role,
             policy: Policy(Limits())
         )
         hello.namespace = namespace ?? Protocol.namespaceDefault
@@ -72,6 +143,7 @@ struct GlobalOptions: ParsableArguments {
             endpoints: try endpoints(),
             hello: hello(),
             limits: Limits(),
+            security: try security(),
             retries: false,
             // What goes wrong is said once, in the line that ends the program.
             logger: Logger(label: "fanfare") { _ in SwiftLogNoOpLogHandler() }

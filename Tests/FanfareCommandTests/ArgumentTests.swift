@@ -123,6 +123,8 @@ struct ArgumentTests {
         let moved = GlobalOptions.behindCommand(["--broker", "unix:/b", "--json", "groups", "chat.*"])
         #expect(moved == ["groups", "--broker", "unix:/b", "--json", "chat.*"])
         #expect(GlobalOptions.behindCommand(["--namespace=x", "drops"]) == ["drops", "--namespace=x"])
+        let security = ["--token-file", "/t", "--token-in-the-clear", "--ca-file=/c", "--role", "inspect"]
+        #expect(GlobalOptions.behindCommand(security + ["groups"]) == ["groups"] + security)
         #expect(GlobalOptions.behindCommand(["--version"]) == ["--version"])
         #expect(GlobalOptions.behindCommand(["--broker"]) == ["--broker"])
         #expect(GlobalOptions.behindCommand(["groups", "--json"]) == ["groups", "--json"])

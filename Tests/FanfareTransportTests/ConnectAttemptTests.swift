@@ -25,7 +25,7 @@ import Testing
 
     private func dial(_ endpoint: Endpoint) async throws {
         let loop = run.loop
-        try await Dialer.dial(endpoint, on: loop) {
+        try await Dialer.dial(endpoint, on: loop) { _ in
             FrameConnection(receiver: Recorder(on: loop), turn: WriteTurn(loop: loop), frameBytes: 1_000)
         }.get()
     }

@@ -4,49 +4,95 @@ import NIOPosix
 
 /// Opens frame connections to brokers.
 package enum Dialer {
-    /// How long one attempt may take.
+    /// How long one attempt may take; with TLS its handshake may take as long again.
     package static let attemptWithin = TimeAmount.seconds(5)
 
-    /// Connects to `endpoint`: without NIO on an ``EpollLoop``, with it on any other loop.
+    /// Makes the connection when the peer has answered, with the token to show it. On the loop.
+    package typealias Making = @Sendable (_ token: String?) -> FrameConnection
+
+    /// Connects to `endpoint`: without NIO's bootstraps on an ``EpollLoop``, with them on any other loop.
     ///
     /// - Parameters:
+    ///   - security: What to show and to check; its files are read now, elsewhere.
     ///   - loop: The loop the connection lives on.
-    ///   - make: Makes the connection, on `loop`, when the peer has answered.
-    /// - Returns: Completes when the connection is open; fails with why it is not.
+    /// - Returns: Completes when the connection is open, which with TLS is after the handshake; fails with why not.
     package static func dial(
         _ endpoint: Endpoint,
+        security: BrokerSecurity = BrokerSecurity(),
         on loop: any EventLoop,
-        make: @escaping @Sendable () -> FrameConnection
+        make: @escaping Making
     ) -> EventLoopFuture<Void> {
-        if let loop = loop as? EpollLoop { return dial(endpoint, on: loop, make) }
-        let bootstrap = ClientBootstrap(group: loop)
-            .connectTimeout(attemptWithin)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(make()) }
+        let name = security.serverName
+        guard DialCredentials.needsFiles(security, for: endpoint) else {
+            do {
+                return dial(endpoint, try DialCredentials.read(security, for: endpoint), name, on: loop, make)
+            } catch {
+                return loop.makeFailedFuture(error)
             }
-        switch endpoint {
-        case .unix(let path): return bootstrap.connect(unixDomainSocketPath: path).map { _ in }
-        case .tcp(let host, let port): return bootstrap.connect(host: host, port: port).map { _ in }
-        case .tls: return loop.makeFailedFuture(noTLS(endpoint))
+        }
+        return NIOThreadPool.singleton.runIfActive(eventLoop: loop) {
+            try DialCredentials.read(security, for: endpoint)
+        }.flatMap { dial(endpoint, $0, name, on: loop, make) }
+    }
+
+    private static func dial(
+        _ endpoint: Endpoint,
+        _ credentials: DialCredentials,
+        _ serverName: String?,
+        on loop: any EventLoop,
+        _ make: @escaping Making
+    ) -> EventLoopFuture<Void> {
+        if let loop = loop as? EpollLoop { return dial(endpoint, credentials, serverName, on: loop, make) }
+        let token = credentials.token
+        let bootstrap = ClientBootstrap(group: loop).connectTimeout(attemptWithin)
+        if case .tls(let host, let port) = endpoint {
+            return bootstrap.connect(host: host, port: port).flatMap { channel in
+                secure(channel, credentials, endpoint, serverName, make)
+            }
+        }
+        let plain = bootstrap.channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(make(token)) }
+        }
+        return switch endpoint {
+        case .unix(let path): plain.connect(unixDomainSocketPath: path).map { _ in }
+        case .tcp(let host, let port), .tls(let host, let port): plain.connect(host: host, port: port).map { _ in }
         }
     }
 
     private static func dial(
         _ endpoint: Endpoint,
+        _ credentials: DialCredentials,
+        _ serverName: String?,
         on loop: EpollLoop,
-        _ make: @escaping @Sendable () -> FrameConnection
+        _ make: @escaping Making
     ) -> EventLoopFuture<Void> {
         addresses(of: endpoint, loop).flatMap { addresses in
-            connect(to: addresses[...], on: loop)
-        }.map { descriptor in
-            let connection = make()
-            let carrier = DescriptorConnection(descriptor, on: loop, receiver: connection)
-            connection.open(carrier.writer, remote: "\(endpoint)")
+            let attempt = connect(to: addresses[...], on: loop)
+            guard case .tls = endpoint else {
+                return attempt.map { descriptor in
+                    let connection = make(credentials.token)
+                    let carrier = DescriptorConnection(descriptor, on: loop, receiver: connection)
+                    connection.open(carrier.writer, remote: "\(endpoint)")
+                }
+            }
+            return attempt.flatMap { descriptor in
+                // Where a certificate is for an address and not for a name, there is only this one.
+                let channel = PipelineChannel(descriptor, on: loop, remoteAddress: addresses.first)
+                defer { channel.activate() }
+                return secure(channel, credentials, endpoint, serverName, make)
+            }
         }
     }
 
-    private static func noTLS(_ endpoint: Endpoint) -> ProgramFailure {
-        ProgramFailure(.configuration, "cannot dial \(endpoint): there is no TLS yet")
+    private static func secure(
+        _ channel: any Channel,
+        _ credentials: DialCredentials,
+        _ endpoint: Endpoint,
+        _ serverName: String?,
+        _ make: @escaping Making
+    ) -> EventLoopFuture<Void> {
+        guard let tls = credentials.tls else { preconditionFailure("\(endpoint) was dialled without TLS") }
+        return DialHandshake.begin(on: channel, tls, endpoint, serverName: serverName) { make(credentials.token) }
     }
 
     /// Tries one address after the other; fails with what the last one said.
@@ -61,8 +107,7 @@ package enum Dialer {
         switch endpoint {
         case .unix(let path):
             return loop.makeCompletedFuture { [try SocketAddress(unixDomainSocketPath: path)] }
-        case .tls: return loop.makeFailedFuture(noTLS(endpoint))
-        case .tcp(let host, let port):
+        case .tcp(let host, let port), .tls(let host, let port):
             if let address = try? SocketAddress(ipAddress: host, port: port) {
                 return loop.makeSucceededFuture([address])
             }

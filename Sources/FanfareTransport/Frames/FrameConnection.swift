@@ -152,6 +152,12 @@ package final class FrameConnection {
         writer?.close()
     }
 
+    /// What carries the connection says why it is about to end. The receiver hears of it before it hears of the end.
+    package func fail(_ failure: Failure) {
+        guard isOpen else { return }
+        receiver.connection(self, failed: .frame(failure))
+    }
+
     // MARK: Reading
 
     /// The connection is up. Before anything it brings.

@@ -31,13 +31,13 @@ package struct WorkerParts {
         session makeSession: (LayerSession.Configuration) -> LayerSession
     ) {
         let node = ChannelLayer.randomNode()
-        let session = makeSession(
-            LayerSession.Configuration(
-                endpoints: configuration.brokers,
-                hello: Self.hello(configuration, node: node, listen: listen),
-                limits: configuration.limits
-            )
+        var settings = LayerSession.Configuration(
+            endpoints: configuration.brokers,
+            hello: Self.hello(configuration, node: node, listen: listen),
+            limits: configuration.limits
         )
+        settings.security = configuration.brokerSecurity
+        let session = makeSession(settings)
         self.session = session
         worker = WorkerLoop(
             loop: loop,

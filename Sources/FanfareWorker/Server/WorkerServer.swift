@@ -14,6 +14,8 @@ package final class WorkerServer: Sendable {
         package var name = "worker"
         /// Brokers, tried in order.
         package var brokers: [Endpoint] = []
+        /// What brokers are shown, and how they are checked.
+        package var brokerSecurity = BrokerSecurity()
         /// Address or name of the interface to listen on.
         package var listenHost = "127.0.0.1"
         /// 0 for any free port; see ``WorkerServer/port``.
