@@ -135,7 +135,7 @@ class Stage:
             return collections.Counter()
 
     def health(self, worker):
-        with urllib.request.urlopen(f"http://{programs.HOST}:{worker.ops_port}/healthz", timeout=60) as answer:
+        with urllib.request.urlopen(f"http://{programs.HOST}:{worker.ops_port}/healthz", timeout=20) as answer:
             return json.load(answer)
 
     async def eventually(self, check, what, seconds=BACK_SECONDS):

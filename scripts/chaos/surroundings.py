@@ -15,6 +15,8 @@ from chaos.report import Skipped
 FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 DAY = 86_400
 TINY_DISK = "64k"
+# What a listener leaves to everything else: DescriptorListener.
+RESERVE = 32
 
 
 def require_root(*programs):
@@ -141,13 +143,14 @@ async def exhaust_worker(stage, size):
     """More guests than a worker has descriptors for; the rest wait and come in when there are, and all leave again."""
     name, worker = next(iter(stage.workers.items()))
     old = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)[0]
-    limit_descriptors(worker, watch.use(worker.pid).descriptors + 20)
+    limit_descriptors(worker, watch.use(worker.pid).descriptors + RESERVE + 20)
     crowd, usual = stage.crowd, stage.crowd.ports
     before, count = len(crowd.members), size.sockets // 2 + 30
     crowd.ports = [stage.ports[name]]
     coming = asyncio.create_task(crowd.enter(count, size.rooms, publishers=0))
     await stage.eventually(lambda: len(crowd.here) >= before + 10, "some come in still")
     share = await busy_share(worker, 2)
+    await stage.eventually(lambda: stage.health(worker), "the operations port answers without descriptors", 20)
     guests = crowd.members[before:]
     if len([each for each in guests if each.is_here]) >= count:
         stage.ledger.violate(f"{count} sockets came in with descriptors for 20")

@@ -11,11 +11,16 @@ package final class DescriptorListener: DescriptorHandler {
     private var isAccepting = false
     private var pause: Scheduled<Void>?
     private var rate: AcceptRate?
+    /// Whether the last connection took a descriptor of the reserve.
+    private var isShort = false
     /// How often accepting paused because connections came faster than the rate; they waited in the kernel.
     package private(set) var ratePauses: UInt64 = 0
 
     /// Connections accepted in one turn; the next ones wait for the loop's other work.
     private static let acceptsPerTurn = 64
+    /// Descriptors that connections leave to everything else, a quarter of all at most. Without one the process could
+    /// not answer on its operations port; and libdispatch ends it, as it reads `/proc` when its queues are busy.
+    private static let reserve: CInt = 32
     /// How long nothing is accepted when the process or the system has no descriptor or memory left.
     private static let pauseWithout = TimeAmount.seconds(1)
     /// The shortest pause of the rate: several connections are accepted after it, not one.
@@ -82,6 +87,10 @@ package final class DescriptorListener: DescriptorHandler {
     }
 
     package func ready(_ readiness: Readiness) {
+        if isShort {
+            isShort = Self.isReserve(lowestFree)
+            guard !isShort else { return pause(for: Self.pauseWithout) }
+        }
         let now = NIODeadline.now().uptimeNanoseconds
         for _ in 0..<Self.acceptsPerTurn where isOpen {
             if let wait = rate?.take(at: now), wait > 0 {
@@ -105,8 +114,25 @@ package final class DescriptorListener: DescriptorHandler {
         }
         let peer = SocketAddress(address)
         if peer != nil { Self.sendAtOnce(connection) }
+        isShort = Self.isReserve(connection)
         accepted(connection, peer)
-        return true
+        if isShort, isOpen { pause(for: Self.pauseWithout) }
+        return !isShort
+    }
+
+    /// The descriptor the next connection would get; `CInt.max` when there is none.
+    private var lowestFree: CInt {
+        let free = fcntl(descriptor, F_DUPFD_CLOEXEC, 0)
+        guard free >= 0 else { return .max }
+        Glibc.close(free)
+        return free
+    }
+
+    private static func isReserve(_ descriptor: CInt) -> Bool {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return false }
+        let most = CInt(clamping: limit.rlim_cur)
+        return descriptor >= most - min(reserve, most / 4)
     }
 
     private func failed(_ reason: CInt) {
