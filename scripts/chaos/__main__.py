@@ -74,7 +74,8 @@ def show(report, options):
         print(f"    {violation}", flush=True)
     if not report.is_good:
         size = " --short" if options.short else ""
-        print(f"    logs: {report.folder}; again: scripts/soak{size} --seed {report.seed} {report.scenario}", flush=True)
+        again = f"scripts/soak{size} --seed {report.seed} {report.scenario}"
+        print(f"    logs: {report.folder}; again: {again}", flush=True)
 
 
 async def main():

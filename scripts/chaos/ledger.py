@@ -159,8 +159,8 @@ class Ledger:
             self.counts["holes"] += 1
             if not self.example:
                 self.example = (
-                    f"a member of room {seat.room} on {seat.worker} misses {number} of publisher {publisher.index}, sent"
-                    f" at {publisher.sent_at[number]:.3f}; joined {seat.joined_at:.3f}, next heard {next_heard_at}"
+                    f"a member of room {seat.room} on {seat.worker} misses {number} of publisher {publisher.index},"
+                    f" sent at {publisher.sent_at[number]:.3f}; joined {seat.joined_at:.3f}, next heard {next_heard_at}"
                 )
 
     def _explained(self, worker, sent_at, next_heard_at):

@@ -10,6 +10,7 @@ import random
 import shutil
 import tempfile
 import time
+import traceback
 
 import programs
 from chaos import hostile, kills, scenarios, storms, surroundings, watch
@@ -106,6 +107,7 @@ class Mix:
             self.judge()
             await stage.finish()
         except Exception as failure:
+            traceback.print_exc()
             stage.ledger.violate(f"{type(failure).__name__}: {failure}")
         finally:
             await stage.abandon()

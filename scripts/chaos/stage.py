@@ -2,6 +2,7 @@
 import asyncio
 import collections
 import json
+import random
 import re
 import signal
 import time
@@ -21,8 +22,8 @@ SPARE_DESCRIPTORS = 4
 class Stage:
     """Starts and breaks programs of a house; `worker_arguments` and `broker_arguments` may be set before start()."""
 
-    def __init__(self, house, random):
-        self.house, self.random = house, random
+    def __init__(self, house, chance):
+        self.house, self.random = house, chance
         self.ledger = Ledger()
         self.broker, self.workers = None, {}
         self.broker_arguments, self.worker_arguments = [], []
@@ -59,7 +60,9 @@ class Stage:
         await self.start_broker()
         for number in range(1, workers + 1):
             await self.start_worker(f"worker-{number}")
-        self.crowd = Crowd(self.ledger, self.random, self.ports.values(), self.house.socket)
+        # A chance of its own: when members come back must not change what the scenario chooses.
+        chance = random.Random(self.random.random())
+        self.crowd = Crowd(self.ledger, chance, self.ports.values(), self.house.socket)
         self.baseline = {program.name: watch.use(program.pid) for program in self.running()}
 
     async def start_broker(self):
