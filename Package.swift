@@ -178,7 +178,8 @@ let package = Package(
         .testTarget(
             name: "FanfareOpsTests",
             dependencies: [
-                "FanfareModel", "FanfareOps", "FanfareWorker", "fanfare-broker", "fanfare-worker", .logging, .nio,
+                "FanfareModel", "FanfareOps", "FanfareBroker", "FanfareWorker", "fanfare-broker", "fanfare-worker",
+                .logging, .nio,
                 .nioPosix, .httpTypes,
             ]
         ),

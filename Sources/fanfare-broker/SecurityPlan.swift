@@ -60,7 +60,10 @@ struct SecurityPlan: Sendable {
     /// Three or four octal digits.
     private static func mode(_ text: String) throws(ProgramFailure) -> UInt32 {
         guard (3...4).contains(text.utf8.count), let mode = UInt32(text, radix: 8), mode <= 0o777 else {
-            throw ProgramFailure(.configuration, "socket_mode \"\(text)\" is no mode; write octal digits such as \"0660\"")
+            throw ProgramFailure(
+                .configuration,
+                "socket_mode \"\(text)\" is no mode; write octal digits such as \"0660\""
+            )
         }
         return mode
     }

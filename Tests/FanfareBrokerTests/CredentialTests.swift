@@ -22,7 +22,8 @@ struct CredentialTests {
         return credential
     }
 
-    private func hello(_ role: Role, token: String? = nil, node: String? = nil, namespace: String = "default") -> Hello {
+    private func hello(_ role: Role, token: String? = nil, node: String? = nil, namespace: String = "default") -> Hello
+    {
         var hello = Hello(client: "test/1", name: "test", role: role, policy: Policy(Limits()))
         hello.token = token
         hello.node = node
@@ -52,7 +53,8 @@ struct CredentialTests {
         let entries = (0..<50).map { Self.credential("c\($0)", token: "token \($0)") }
         let credentials = Credentials(entries)
         for number in 0..<50 {
-            #expect(try credentials.access(for: hello(.worker, token: "token \(number)"), from: nil).name == "c\(number)")
+            let hello = hello(.worker, token: "token \(number)")
+            #expect(try credentials.access(for: hello, from: nil).name == "c\(number)")
         }
         for wrong in ["token 50", "token", "", " token 1", TokenHash(of: "token 1").description] {
             let failure = refusal { () throws(Failure) in
@@ -103,7 +105,9 @@ struct CredentialTests {
         // Who shows a token is judged by it alone.
         #expect(name(.worker, 10, [1], token: "t") == "tokens")
         #expect(name(.worker, 10, [1], token: "wrong") == nil)
-        #expect(try? credentials.access(for: hello(.worker), from: nil) == nil, "over TCP there is no user")
+        #expect(throws: Failure.self, "over TCP there is no user") {
+            try credentials.access(for: hello(.worker), from: nil)
+        }
     }
 
     @Test("a session goes on as long as its own proof, role, namespace, node and permissions hold")

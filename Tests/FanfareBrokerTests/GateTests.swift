@@ -148,7 +148,8 @@ struct GateTests {
         permissions.joinGroups = NamePatterns(["gjoin"])
         permissions.namespaces = NamePatterns(["default", "shop"])
         let gate = try #require(try gate(permissions))
-        func admits(_ subject: InspectionQuery.Subject, _ name: String?, _ namespace: String? = nil) -> InspectionQuery? {
+        func admits(_ subject: InspectionQuery.Subject, _ name: String?, _ namespace: String? = nil) -> InspectionQuery?
+        {
             var query = InspectionQuery(subject)
             query.name = name
             query.namespace = namespace

@@ -132,7 +132,8 @@ struct CoreSessionTests {
         let members = look(&broker, .group, from: owner) { ($0.visibility, $0.name) = (seen, "open") }
         #expect(members.names == ["jobs.1", "w1!a"])
         #expect(look(&broker, .group, from: owner) { ($0.visibility, $0.name) = (seen, "secret") }.refusal == .notFound)
-        #expect(look(&broker, .channel, from: owner) { ($0.visibility, $0.name) = (seen, "salaries") }.refusal == .notFound)
+        let hidden = look(&broker, .channel, from: owner) { ($0.visibility, $0.name) = (seen, "salaries") }
+        #expect(hidden.refusal == .notFound)
         var query = InspectionQuery(.channel)
         (query.visibility, query.name) = (seen, "jobs.1")
         let row = try broker.core.inspect(query, now: broker.now)["rows"]?.array?.first

@@ -9,13 +9,15 @@ struct TokenHashTests {
         let hash = try #require(TokenHash(Self.text))
         #expect(hash.description == Self.text)
         #expect(TokenHash("sha256:" + Self.text.dropFirst(7).uppercased()) == hash)
-        #expect(TokenHash(bytes: Array(repeating: 0xa5, count: 32))?.description == "sha256:" + String(repeating: "a5", count: 32))
+        let digits = String(repeating: "a5", count: 32)
+        #expect(TokenHash(bytes: Array(repeating: 0xa5, count: 32))?.description == "sha256:" + digits)
     }
 
     @Test(
         "anything else is no hash",
         arguments: [
-            "", "sha256:", String(text.dropFirst(7)), text + "0", String(text.dropLast()), "SHA256:" + text.dropFirst(7),
+            "", "sha256:", String(text.dropFirst(7)), text + "0", String(text.dropLast()),
+            "SHA256:" + text.dropFirst(7),
             "sha256:" + String(repeating: "g", count: 64), "sha256:" + String(repeating: "é", count: 32), " " + text,
             "sha512:" + text.dropFirst(7), "sha256:+1" + text.dropFirst(9),
         ]

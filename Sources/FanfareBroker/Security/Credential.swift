@@ -67,6 +67,12 @@ package struct Access: Sendable, Equatable {
     package var name: String
     package var proof: Proof
     package var permissions: Permissions
+
+    package init(name: String, proof: Proof, permissions: Permissions) {
+        self.name = name
+        self.proof = proof
+        self.permissions = permissions
+    }
 }
 
 /// Everybody a broker lets in.

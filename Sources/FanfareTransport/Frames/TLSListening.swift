@@ -68,7 +68,10 @@ package struct TLSIdentity: Sendable {
         do {
             return try body(Array(file.text.utf8))
         } catch {
-            throw ProgramFailure(.configuration, "the TLS \(what) in \(file.path) cannot be used: \(error); it must be PEM")
+            throw ProgramFailure(
+                .configuration,
+                "the TLS \(what) in \(file.path) cannot be used: \(error); it must be PEM"
+            )
         }
     }
 }
