@@ -80,7 +80,11 @@ extension BrokerLoop {
             resumable[retained[index].token] = session
             detach(peer, session)
         }
-        // What has ended since then.
+        // What has ended since then, and what would not be let in as it is any more.
         timePassed()
+        for (index, session) in sessions.enumerated() where peers[session] != nil {
+            let hello = state.core.sessions[index].hello
+            if !security.holds(state.kept[index].credential, for: hello) { expel(session, nil) }
+        }
     }
 }

@@ -44,7 +44,7 @@ final class Peer: FrameReceiver {
     /// What it said hello with, without the token, and who it has proved to be; `nil` when the broker asks nobody.
     private(set) var hello: Hello?
     private(set) var access: Access?
-    /// The same of a session that began with an earlier start, by name.
+    /// The same of a session that began with an earlier start, by its seal.
     private let formerCredential: String?
     /// Sees to it that requests keep to what the credential allows; `nil` when that is everything.
     private var gate: Gate?
@@ -69,8 +69,8 @@ final class Peer: FrameReceiver {
         address = nil
     }
 
-    /// The credential the session belongs to.
-    var credential: String? { access?.name ?? formerCredential }
+    /// The seal of the credential the session belongs to.
+    var credential: String? { access?.seal ?? formerCredential }
 
     /// What has passed over the session's connections.
     var traffic: FrameConnection.Traffic {
@@ -145,9 +145,11 @@ final class Peer: FrameReceiver {
         do throws(Failure) {
             access = try broker.security.access(for: hello, from: arrival.user)
             gate = access.flatMap { Gate($0, hello) }
-            self.hello = hello
-            self.hello?.token = nil
-            session = try broker.open(hello, for: self)
+            // The token has done its work. It is kept nowhere, and gets into no state file.
+            var known = hello
+            known.token = nil
+            self.hello = known
+            session = try broker.open(known, for: self)
             connection.raise(frameBytes: broker.limits.frameBytes)
         } catch {
             broker.write(.error(nil, error), to: self)

@@ -29,6 +29,11 @@ package struct NamePatterns: Sendable, Equatable, CustomStringConvertible {
         return NamePatterns(globs: globs + others)
     }
 
+    /// Equal for equal lists only, whatever stands in the patterns.
+    package var unambiguousText: String {
+        globs?.map { "\($0.pattern.utf8.count):\($0.pattern)" }.joined() ?? "all"
+    }
+
     /// The patterns, for errors.
     package var description: String {
         guard let globs else { return "*" }

@@ -55,5 +55,3 @@ struct TokenCommand: ParsableCommand {
             """
     }
 }
-
-extension Role: ExpressibleByArgument {}

@@ -192,6 +192,24 @@ def test_half_a_handshake_is_closed_like_half_a_hello(house, authority, port):
     eventually(lambda: counted(house, "strangers") == 0, "nobody of them is kept")
 
 
+def test_one_connection_too_many_is_closed_in_front_of_its_handshake(house, authority, port):
+    certificate, key = authority.sign("broker")
+    broker = house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key,
+                          "--limit", "strangers_per_address=2", "--limit", "hello_within_seconds=60")
+    silent = [socket.create_connection((HOST, port)) for _ in range(2)]
+    eventually(lambda: counted(house, "strangers") == 2, "they are counted")
+    with pytest.raises((ssl.SSLError, OSError)):
+        secured(port, authority.trusting())
+    assert counted(house, "strangers") == 2
+    assert counted(house, "refused.limit_reached") == 1
+    for link in silent:
+        link.close()
+    eventually(lambda: counted(house, "strangers") == 0, "they have gone")
+    with secured(port, authority.trusting()) as client:
+        assert client.ask(wire.PING) is None
+    assert broker.is_running()
+
+
 def test_a_handshake_has_a_bound_in_bytes(house, authority, port):
     certificate, key = authority.sign("broker")
     house.broker("--listen", f"tls://{HOST}:{port}", "--tls-certificate", certificate, "--tls-key", key,
@@ -356,6 +374,34 @@ def test_a_session_is_resumed_by_whom_it_belongs_to(house, credentials):
     assert refusal(lambda: resume("t1", secret)).code == wire.UNAUTHORIZED
     with wire.Wire(house.socket, **hello, token="t2") as other:
         assert other.ask(wire.PING) is None
+
+
+def test_a_session_goes_on_in_the_next_start_only_as_it_was(house, credentials):
+    """Who may do what can have changed between two starts: then the state holds what was allowed earlier."""
+    state = house.folder / "state"
+    hello = {"role": "worker", "capabilities": ["resume"]}
+    one, two = credential("one", "worker", token="t-one"), credential("two", "worker", token="t-two")
+    credentials.write(one, two)
+    before = house.broker("--credentials", credentials.path, "--state", state)
+    links = {name: wire.Wire(house.socket, **hello, node=name, token=f"t-{name}") for name in ("one", "two")}
+    for name, client in links.items():
+        client.ask(wire.GROUP_ADD, "room", [f"{name}!1"])
+    assert before.terminate() == 0
+    assert b"t-one" not in state.read_bytes()
+    credentials.write(one, credential("two", "worker", "groups:", "  join: [hall]", token="t-two"))
+    house.broker("--credentials", credentials.path, "--state", state, name="after")
+
+    def resumed(name):
+        secret = links[name].welcome["resume_token"]
+        with wire.Wire(house.socket, **hello, node=name, token=f"t-{name}", resume=secret, received=1) as client:
+            return client.welcome.get("resumed", False)
+
+    assert resumed("one")
+    # Its node is free at once, for a session that registers what it still may.
+    assert not resumed("two")
+    with wire.Wire(house.socket) as probe:
+        members = probe.ask(wire.INSPECT, "group", {"name": "room"})["rows"]
+        assert [row["channel"] for row in members] == ["one!1"]
 
 
 def test_a_bad_file_changes_nothing(house, credentials):

@@ -138,6 +138,26 @@ struct CredentialTests {
         #expect(!holds([Self.credential("thief", token: "t")]))
     }
 
+    @Test("a seal tells a credential and all it allows from every other")
+    func seals() throws {
+        let before = Self.credential("web", [.worker], token: "t") { $0.joinGroups = NamePatterns(["a", "b"]) }
+        let hello = hello(.worker, token: "t", node: "n1")
+        let seal = try Credentials([before]).access(for: hello, from: nil).seal
+        func holds(_ change: (inout Credential) -> Void) -> Bool {
+            var entry = before
+            change(&entry)
+            return Credentials([Self.credential("other", token: "o"), entry]).hold(seal, for: hello)
+        }
+        #expect(holds { _ in })
+        #expect(holds { $0.tokens = [TokenHash(of: "next")] })
+        #expect(!holds { $0.name = "webs" })
+        #expect(!holds { $0.roles = [.admin] })
+        #expect(!holds { $0.permissions.joinGroups = NamePatterns(["a, b"]) })
+        #expect(!holds { $0.permissions.joinGroups = NamePatterns(["b", "a"]) })
+        #expect(!holds { ($0.permissions.sendGroups, $0.permissions.joinGroups) = ($0.permissions.joinGroups, .all) })
+        #expect(!holds { $0.permissions.nodes = NamePatterns(["n1"]) })
+    }
+
     @Test("a user loses a session with the user or the group that let it in")
     func userRevocation() throws {
         let access = Access(

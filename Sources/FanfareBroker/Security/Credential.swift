@@ -73,6 +73,14 @@ package struct Access: Sendable, Equatable {
         self.proof = proof
         self.permissions = permissions
     }
+
+    /// Tells this credential, with what it allows, from every other: for a session that outlives the broker.
+    package var seal: String { Self.seal(name, permissions) }
+
+    static func seal(_ name: String, _ permissions: Permissions) -> String {
+        let lists = permissions.lists.map(\.unambiguousText).joined(separator: "\n")
+        return "\(TokenHash(of: lists)) \(name)"
+    }
 }
 
 /// Everybody a broker lets in.
@@ -133,6 +141,13 @@ package struct Credentials: Sendable, Equatable {
         guard entry.permissions == access.permissions else {
             throw Failure(.unauthorized, "the permissions of \"\(access.name)\" have changed; connect again")
         }
+    }
+}
+
+extension Credentials {
+    /// Whether a credential has this seal and lets in such a session.
+    package func hold(_ seal: String, for hello: Hello) -> Bool {
+        entries.contains { Access.seal($0.name, $0.permissions) == seal && $0.refusal(of: hello) == nil }
     }
 }
 

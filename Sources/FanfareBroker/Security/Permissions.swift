@@ -17,6 +17,8 @@ package struct Permissions: Sendable, Equatable {
 
     package init() {}
 
+    var lists: [NamePatterns] { [namespaces, nodes, sendChannels, receiveChannels, sendGroups, joinGroups] }
+
     /// Whether the names of channels and groups are not looked at.
     var allowsAllNames: Bool {
         sendChannels.allowsAll && receiveChannels.allowsAll && sendGroups.allowsAll && joinGroups.allowsAll

@@ -32,6 +32,14 @@ final class Security {
         try credentials.check(access, of: hello)
     }
 
+    /// Whether a session of an earlier start may go on as it is: by a credential that says the same now.
+    ///
+    /// - Parameter seal: Of the credential then; `nil` when nobody was asked.
+    func holds(_ seal: String?, for hello: Hello) -> Bool {
+        guard let credentials, let seal else { return (credentials == nil) == (seal == nil) }
+        return credentials.hold(seal, for: hello)
+    }
+
     func replace(_ credentials: Credentials) {
         self.credentials = credentials
     }

@@ -25,7 +25,7 @@ package struct BrokerState: Sendable, Equatable {
         package var requestsTaken: UInt64
         /// The kept replies as whole frames, `CLOCK`s between and before them.
         package var kept: [UInt8]
-        /// The name of the credential the session belongs to; `nil` when the broker asked for none.
+        /// The seal of the credential the session belongs to; `nil` when the broker asked for none.
         package var credential: String?
 
         package init(token: Body, base: UInt64, count: UInt64, requestsTaken: UInt64, kept: [UInt8]) {
