@@ -15,7 +15,13 @@ public struct Missed: Sendable, Equatable {
     /// Whether the channel was closed because its reader was too slow: it is in no group any more.
     public let isClosed: Bool
 
-    init(_ gap: Gap) {
+    package init(count: UInt64?, reason: String, isClosed: Bool = false) {
+        self.count = count
+        self.reason = reason
+        self.isClosed = isClosed
+    }
+
+    package init(_ gap: Gap) {
         // A reconnect is the one hole whose size nobody knows.
         count = gap.count == 0 ? nil : gap.count
         reason = gap.count == 0 ? "reconnected" : gap.reason.name

@@ -111,6 +111,12 @@ extension WorkerLimits {
             10...600_000,
             "How long handlers of a closed socket may still run before they are cancelled."
         ),
+        .seconds(
+            "sends_wait_seconds",
+            \.sendsWait,
+            0...600_000,
+            "How long messages wait for a broker while there is none, before their senders are told. 0: not at all."
+        ),
         .flag(
             "compression",
             \.compression,

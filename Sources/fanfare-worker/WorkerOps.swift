@@ -87,7 +87,11 @@ enum WorkerOps {
             $0.counters.slowReadersClosed
         },
         .counter("missed", "Messages the broker had to drop for this worker.") { $0.counters.missed },
+        .counter("gap_notices", "Sockets' consumers told that they missed messages.") { $0.counters.gapNotices },
         .counter("links", "Links to a broker that were made. Growing: the link does not hold.") { $0.counters.links },
+        .counter("sessions", "Links that did not go on with a session: the broker had forgotten the worker.") {
+            $0.counters.sessions
+        },
     ]
 
     /// The routes of the port.

@@ -13,6 +13,8 @@ class Visitor:
     def __init__(self, socket, hello):
         self.socket = socket
         self.worker, self.pid, self.channel = hello["worker"], hello["pid"], hello["channel"]
+        # What it was told of messages that did not come.
+        self.missed = []
 
     @classmethod
     async def enter(cls, port, room):
@@ -29,7 +31,8 @@ class Visitor:
         await self.socket.send(json.dumps({"message": text}))
 
     async def hear(self, seconds=SECONDS):
-        frame = json.loads(await asyncio.wait_for(self.socket.recv(), seconds))
+        while (frame := json.loads(await asyncio.wait_for(self.socket.recv(), seconds))).get("type") == "missed":
+            self.missed.append(frame)
         assert list(frame) == ["message"], frame
         return frame["message"]
 

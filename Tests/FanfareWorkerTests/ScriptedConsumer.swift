@@ -56,6 +56,7 @@ struct ScriptedConsumer<How: Serving>: Consumer {
     var groups: [String] = []
     var connected: @Sendable (WebSocket) async throws -> Void = { _ in }
     var text: @Sendable (String, WebSocket) async throws -> Void = { try await $1.send($0) }
+    var missed: @Sendable (Missed, WebSocket) async throws -> Void = { _, _ in }
     var binary: @Sendable ([UInt8], WebSocket) async throws -> Void = { try await $1.send($0) }
     var told: @Sendable (String, WebSocket) async throws -> Void = { try await $1.send("told \($0)") }
     var ended: @Sendable (CloseCode, String, WebSocket) async throws -> Void = { _, _, _ in }

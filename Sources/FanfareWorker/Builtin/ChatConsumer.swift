@@ -43,8 +43,13 @@ final class ChatConsumer: SocketService {
             return answer(socket, "send a JSON object with a text \"message\"; nothing was sent")
         }
         let body = MessagePack.encode(["type": "chat.message", "message": .string(message)])
-        switch socket.worker.publish(body, to: Self.group(seat.room)) {
-        case .sent: break
+        let published = socket.worker.publish(body, to: Self.group(seat.room)) { [weak socket] failure in
+            guard let failure, let socket else { return }
+            let doubt = failure.isOutcomeKnown ? "" : "perhaps "
+            self.answer(socket, "the broker was not reachable; message \(doubt)not sent")
+        }
+        switch published {
+        case .sent, .waits: break
         case .badName: answer(socket, "the room has a name no group may have; message not sent")
         case .noBroker: answer(socket, "the broker is not reachable; message not sent")
         case .tooLarge(let limit): answer(socket, "the message is larger than \(limit) bytes; message not sent")
@@ -53,6 +58,16 @@ final class ChatConsumer: SocketService {
 
     func received(binary: [UInt8], from socket: Socket) {
         socket.close(.unsupportedData, reason: "the chat takes text only")
+    }
+
+    /// Only to a client that wants to know more than the tutorial's.
+    func missed(_ missed: Missed, _ socket: Socket) {
+        guard seat(socket)?.wantsHello == true else { return }
+        var object = JSONText()
+        object.add("type", "missed")
+        object.add("reason", missed.reason)
+        if let count = missed.count.flatMap({ Int(exactly: $0) }) { object.add("count", count) }
+        socket.send(text: object.object())
     }
 
     func render(_ message: MessageValue, into frames: inout [UInt8]) -> Rendering {

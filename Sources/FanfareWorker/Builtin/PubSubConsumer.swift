@@ -147,7 +147,7 @@ final class PubSubConsumer: SocketService {
                 switch command {
                 case .subscribe(let names): return try subscribe(names, id, socket, seat)
                 case .unsubscribe(let names): return unsubscribe(names, id, socket, seat)
-                case .publish(let group, let message): try publish(message, to: group, socket, seat)
+                case .publish(let group, let message): return try publish(message, to: group, id, socket, seat)
                 case .ping: break
                 }
                 succeeded(id, socket)
@@ -172,6 +172,7 @@ final class PubSubConsumer: SocketService {
     private func publish(
         _ message: MessageValue,
         to group: String,
+        _ id: PubSubID?,
         _ socket: Socket,
         _ seat: Seat
     ) throws(PubSubError) {
@@ -181,12 +182,35 @@ final class PubSubConsumer: SocketService {
         let body = MessagePack.encode([
             "type": "pubsub.message", "group": .string(group), "message": message, "from": .string(sender),
         ])
-        switch socket.worker.publish(body, to: name, exclude: options.echo ? [] : [sender]) {
-        case .sent: break
+        let published = socket.worker.publish(body, to: name, exclude: options.echo ? [] : [sender]) { failure in
+            if let failure {
+                let what = failure.isOutcomeKnown ? "the message was not sent" : "the message was perhaps not sent"
+                self.answer(socket, PubSubError(.unavailable, "the broker was not reachable; \(what)").about(id).reply)
+            } else {
+                self.succeeded(id, socket)
+            }
+            seat.isBusy = false
+            self.carryOutWaiting(socket, seat)
+        }
+        switch published {
+        case .sent: succeeded(id, socket)
+        // The commands behind it wait with it, so that the answers keep their order.
+        case .waits: seat.isBusy = true
         case .noBroker: throw PubSubError(.unavailable, "the broker is not reachable; the message was not sent")
         case .tooLarge(let limit): throw PubSubError(.tooLarge, "the broker takes messages of \(limit) bytes")
         case .badName: throw PubSubError(.badGroup, "the name is longer than this worker allows")
         }
+    }
+
+    /// A client with subscriptions is told of messages that did not reach it.
+    func missed(_ missed: Missed, _ socket: Socket) {
+        guard let seat = seat(socket), !seat.subscriptions.isEmpty else { return }
+        var hole = JSONText()
+        hole.add("reason", missed.reason)
+        if let count = missed.count.flatMap({ Int(exactly: $0) }) { hole.add("count", count) }
+        var event = JSONText()
+        event.add("missed", json: hole.object())
+        answer(socket, event.object())
     }
 
     // MARK: Subscriptions

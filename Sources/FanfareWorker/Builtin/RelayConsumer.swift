@@ -91,8 +91,8 @@ final class RelayConsumer: SocketService {
         let sender = socket.channelName
         let body = MessagePack.encode(message(sender))
         switch socket.worker.publish(body, to: seat.group, exclude: options.echo ? [] : [sender]) {
-        // Without a broker the message is lost, as any sent while it is away, and counted.
-        case .sent, .noBroker: break
+        // A message that no broker takes in time is lost and counted; a relay has no words of its own to say so.
+        case .sent, .waits, .noBroker: break
         case .tooLarge(let limit):
             socket.worker.refused("message_bytes", peer: socket.remote)
             socket.close(.messageTooBig, reason: "the broker takes \(limit) bytes")

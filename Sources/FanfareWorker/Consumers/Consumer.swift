@@ -49,6 +49,14 @@ public protocol Consumer: Sendable {
     /// A binary message of the client, empty ones included.
     func receive(binary: [UInt8], from socket: WebSocket) async throws
 
+    /// Messages of channels or groups that were for this connection did not reach it: told at their place in its order,
+    /// once for each hole. A link to the broker that breaks and comes back in time leaves none.
+    ///
+    /// - Parameters:
+    ///   - missed: How many, if that is known, and why: `reconnected` when the broker had forgotten everything.
+    ///   - socket: The connection.
+    func missed(_ missed: Missed, from socket: WebSocket) async throws
+
     /// An accepted connection has ended, whoever ended it; nothing can be sent to it any more.
     ///
     /// - Parameters:
@@ -75,6 +83,8 @@ extension Consumer {
     public func receive(binary: [UInt8], from socket: WebSocket) async throws {
         socket.close(.unsupportedData, reason: "binary is not taken here")
     }
+    /// Does nothing.
+    public func missed(_ missed: Missed, from socket: WebSocket) async throws {}
     /// Does nothing.
     public func disconnect(_ code: CloseCode, reason: String, from socket: WebSocket) async throws {}
 }

@@ -1,3 +1,4 @@
+import FanfareClient
 import FanfareModel
 import HTTPTypes
 import NIOCore
@@ -45,6 +46,10 @@ final class HostedConsumer<C: Consumer>: SocketService {
     func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool {
         guard let prepared, let session = session(socket) else { return false }
         return session.handle(prepared, taken: taken)
+    }
+
+    func missed(_ missed: Missed, _ socket: Socket) {
+        session(socket)?.missed(missed)
     }
 
     func closed(_ socket: Socket, _ code: CloseCode, reason: String, done: @escaping () -> Void) {
@@ -98,6 +103,8 @@ final class ConsumerSession<C: Consumer> {
         /// Of a message of the client.
         let bytes: Int
         let taken: (() -> Void)?
+        /// A hole in the order, which is no message.
+        var missed: Missed?
     }
 
     private let service: HostedConsumer<C>
@@ -170,6 +177,22 @@ final class ConsumerSession<C: Consumer> {
         return true
     }
 
+    /// Messages of the channel layer did not come. A hole that nobody has been told of takes in the next one.
+    func missed(_ missed: Missed) {
+        guard ending == nil else { return }
+        let index = waiting.firstIndex { $0.missed != nil }
+        let whole = index.flatMap { waiting[$0].missed?.adding(missed) } ?? missed
+        var event = Event(
+            handler: { try await $0.missed(whole, from: $1) },
+            isFrame: false,
+            bytes: 0,
+            taken: nil
+        )
+        event.missed = whole
+        if let index { waiting[index] = event } else { waiting.append(event) }
+        run()
+    }
+
     /// The connection has ended: what runs may finish, what waits of the channel layer is given up, then `disconnect`.
     func end(_ code: CloseCode, _ reason: String, _ done: @escaping () -> Void) {
         guard ending == nil else { return }
@@ -185,7 +208,8 @@ final class ConsumerSession<C: Consumer> {
         guard !missed.isEmpty else { return }
         waiting.removeAll { !$0.isFrame }
         for event in missed { event.taken?() }
-        socket.worker.link.gaveUp(missed.count, of: socket)
+        let messages = missed.count { $0.missed == nil }
+        if messages > 0 { socket.worker.link.gaveUp(messages, of: socket) }
     }
 
     /// Tells what runs to give up, and does not wait for it.
@@ -261,5 +285,17 @@ final class ConsumerSession<C: Consumer> {
         framesWaiting = 0
         bytesWaiting = 0
         socket.close(.internalError, reason: "the server failed")
+    }
+}
+
+extension Missed {
+    /// Two holes as one: as many as both, if both are known, for the later reason.
+    fileprivate func adding(_ other: Missed) -> Missed {
+        var sum: UInt64?
+        if let count, let more = other.count {
+            let (total, overflows) = count.addingReportingOverflow(more)
+            sum = overflows ? .max : total
+        }
+        return Missed(count: sum, reason: other.reason, isClosed: isClosed || other.isClosed)
     }
 }

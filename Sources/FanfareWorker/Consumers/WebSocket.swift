@@ -147,14 +147,22 @@ public final class WebSocket: Sendable {
 public struct WorkerLayer: Sendable {
     let worker: NIOLoopBound<WorkerLoop>
 
-    /// Sends a message to every member of a group. Returns when it is on its way to the broker.
+    /// Sends a message to every member of a group. Returns when it is on its way to the broker. While there is none it
+    /// waits for one, at most ``WorkerLimits/sendsWaitSeconds``.
     ///
     /// - Throws: `ChannelLayerError`: `messageTooLarge`, `badName`, `notConnected`.
     public func groupSend(_ message: [String: MessageValue], to group: String) async throws {
         let body = MessagePack.encode(.map(message))
-        let result = try await worker.eventLoop.submit { [worker] in worker.value.publish(body, to: group) }.get()
-        switch result {
-        case .sent: return
+        let result: Result<WorkerLoop.Published, Failure> = await withCheckedContinuation { continuation in
+            worker.eventLoop.execute { [worker] in
+                let published = worker.value.publish(body, to: group) { failure in
+                    continuation.resume(returning: failure.map { .failure($0) } ?? .success(.sent))
+                }
+                if published != .waits { continuation.resume(returning: .success(published)) }
+            }
+        }
+        switch try result.mapError({ ChannelLayerError($0) }).get() {
+        case .sent, .waits: return
         case .noBroker: throw ChannelLayerError.notConnected("the broker is not reachable; the message was not sent")
         case .tooLarge(let limit):
             throw ChannelLayerError.messageTooLarge(

@@ -2,8 +2,6 @@ import FanfareModel
 
 /// What the broker is to be told at the end of a burst: `REPORT` of the protocol, section 5.5.
 struct PendingReport {
-    /// Push frames of this session so far.
-    var received: UInt64 = 0
     private var taken: [String: UInt64] = [:]
     private var drops: [Drop: UInt64] = [:]
 
@@ -49,7 +47,8 @@ struct PendingReport {
             let count = max(1, namesPerReport / 2)
             reports.append(
                 Report(
-                    received: received,
+                    // The session knows what has arrived, and says so.
+                    received: 0,
                     taken: Array(takenLeft.prefix(count)),
                     dropped: Array(dropsLeft.prefix(count))
                 )

@@ -74,4 +74,8 @@ public struct WorkerCounters: Sendable, Equatable {
     public var acceptPauses: UInt64 = 0
     /// Links to a broker that were made.
     public var links: UInt64 = 0
+    /// Sessions with a broker: those links that did not go on with an earlier session.
+    public var sessions: UInt64 = 0
+    /// Consumers told that they missed messages.
+    public var gapNotices: UInt64 = 0
 }

@@ -39,6 +39,12 @@ extension WorkerLimits {
         set { disconnectWithin = Milliseconds(seconds: newValue) }
     }
 
+    /// What is sent while there is no broker waits for one this long, and then fails. 0: it fails at once.
+    public var sendsWaitSeconds: Double {
+        get { sendsWait.seconds }
+        set { sendsWait = Milliseconds(seconds: newValue) }
+    }
+
     /// How long a byte may wait for a peer to read. Longer: close 1013, whatever the policy.
     public var outgoingAgeSeconds: Double {
         get { outgoingAge.seconds }

@@ -51,6 +51,10 @@ public struct WorkerLimits: Sendable, Equatable {
     /// Handlers of a closed connection that still run by then are cancelled, and its groups are left.
     package var disconnectWithin = Milliseconds(10_000)
 
+    /// What is sent while there is no broker waits for one this long, and then fails; also when 16 384 requests or 16 MiB
+    /// wait already. 0: it fails at once.
+    package var sendsWait = Milliseconds(5_000)
+
     // MARK: Compression
 
     /// Whether permessage-deflate (RFC 7692) is agreed with clients that offer it. It costs time for every message and

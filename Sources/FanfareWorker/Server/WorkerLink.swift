@@ -33,6 +33,8 @@ final class WorkerLink: LayerDelegate {
     private var opening: [Socket] = []
     private var joining: [String: [Socket]] = [:]
     private var closing: [String] = []
+    /// Names in one of those frames.
+    private var namesPerFrame = 1
     private var isScheduled = false
     var isReportScheduled = false
     private var refusalsLogged = LogWindow()
@@ -99,17 +101,42 @@ final class WorkerLink: LayerDelegate {
     /// The broker forgets a socket: its channel is in no group any more.
     func close(_ socket: Socket) {
         reports.forget(channel: socket.channelName)
-        guard welcome != nil else { return }
         closing.append(socket.channelName)
         schedule()
     }
 
+    /// What became of a message for a group.
+    enum Publication: Equatable {
+        case sent
+        /// There is no link: it waits for one.
+        case waits
+        case notSent
+    }
+
     /// Sends a message to a group, behind every declaration so far.
     ///
-    /// - Returns: Whether there is a link to take it.
-    func publish(_ body: Body, to group: String, exclude: [String]) -> Bool {
+    /// - Parameter settled: Called for one that waits: with `nil` when the broker has it, or with why it was not sent.
+    func publish(
+        _ body: Body,
+        to group: String,
+        exclude: [String],
+        settled: @escaping (Failure?) -> Void
+    ) -> Publication {
         writeDeclarations()
-        return port.post(.groupSend(id: nil, group: group, body: body, GroupSendOptions(exclude: exclude)))
+        let options = GroupSendOptions(exclude: exclude)
+        guard welcome == nil else {
+            return port.post(.groupSend(id: nil, group: group, body: body, options)) ? .sent : .notSent
+        }
+        var answer: Publication?
+        var isWaiting = false
+        port.call({ .groupSend(id: $0, group: group, body: body, options) }) { result in
+            var failure: Failure?
+            if case .failure(let reason) = result { failure = reason }
+            guard isWaiting else { return answer = failure == nil ? .sent : .notSent }
+            settled(failure)
+        }
+        isWaiting = true
+        return answer ?? .waits
     }
 
     /// Whether nothing waits for the end of the turn.
@@ -124,15 +151,14 @@ final class WorkerLink: LayerDelegate {
         }
     }
 
-    /// Writes what was gathered; without a link it is dropped, because a new link declares everything anyway.
+    /// Writes what was gathered. Without a link it waits for the session to go on; a new one declares everything anyway.
     func writeDeclarations() {
         guard !opening.isEmpty || !joining.isEmpty || !closing.isEmpty else { return }
         let (opened, joined, closed) = (opening, joining, closing)
         opening = []
         joining = [:]
         closing = []
-        guard let welcome else { return }
-        let names = max(1, min(welcome.namesPerFrame, welcome.frameBytes / Self.declarationBytes))
+        let names = namesPerFrame
         for part in opened.parts(of: names) {
             _ = port.post(.openChannels(id: nil, part.map(Self.declaration)))
         }
@@ -202,9 +228,10 @@ final class WorkerLink: LayerDelegate {
     // MARK: In
 
     func layerDidConnect(_ welcome: Welcome) {
-        self.welcome = welcome
+        linked(welcome)
+        if worker.counters.sessions > 0 { forgotten() }
+        worker.counters.sessions += 1
         reports = PendingReport()
-        worker.counters.links += 1
         opening = []
         joining = [:]
         closing = []
@@ -219,14 +246,28 @@ final class WorkerLink: LayerDelegate {
     }
 
     func layerDidResume(_ welcome: Welcome) {
+        linked(welcome)
+        writeReports()
+    }
+
+    private func linked(_ welcome: Welcome) {
         self.welcome = welcome
+        namesPerFrame = max(1, min(welcome.namesPerFrame, welcome.frameBytes / Self.declarationBytes))
+        worker.counters.links += 1
+    }
+
+    /// The broker knows nothing of an earlier session: no membership counts until it is acknowledged again, and what
+    /// passed in between nobody has heard. Each consumer is told once, before anything that comes now.
+    private func forgotten() {
+        worker.fanOut.deactivate(worker.openSockets)
+        let missed = Missed(count: nil, reason: "reconnected")
+        for socket in worker.openSockets { tell(missed, socket) }
     }
 
     func layerDidDisconnect(_ failure: Failure) {
         lastFailure = failure
-        guard welcome != nil else { return }
+        // Whether the memberships are lost is known when there is a link again.
         welcome = nil
-        worker.fanOut.deactivate(worker.openSockets)
     }
 
     func layerDidFinishBurst() {
@@ -242,19 +283,14 @@ final class WorkerLink: LayerDelegate {
     func layerDidReceive(_ push: Reply) {
         switch push {
         case .groupDeliver(let delivery):
-            reports.received += 1
             deliver(delivery)
         case .deliver(let channel, let body, let remaining):
-            reports.received += 1
             deliver(body, to: channel, remaining: remaining)
         case .members(let group, let added, let removed):
-            reports.received += 1
             changed(group, added: added, removed: removed)
         case .flushed(let token):
-            reports.received += 1
             flushed(token)
         case .gap(let gap):
-            reports.received += 1
             missed(gap)
         case .goAway(let within, let reason, let drains):
             worker.logger.notice(
@@ -274,8 +310,22 @@ final class WorkerLink: LayerDelegate {
             "messages were missed",
             metadata: ["channel": "\(gap.name ?? "any")", "count": "\(gap.count)", "reason": "\(gap.reason.name)"]
         )
-        guard gap.isClosed, let socket = gap.name.flatMap(worker.socket(named:)) else { return }
-        socket.close(.tryAgainLater, reason: "this client reads too slowly")
+        let missed = Missed(gap)
+        guard let name = gap.name else {
+            for socket in worker.openSockets { tell(missed, socket) }
+            return
+        }
+        guard let socket = worker.socket(named: name) else { return }
+        tell(missed, socket)
+        if gap.isClosed { socket.close(.tryAgainLater, reason: "this client reads too slowly") }
+    }
+
+    /// Tells a socket's consumer of a hole, at its place: behind what came before it.
+    private func tell(_ missed: Missed, _ socket: Socket) {
+        guard socket.state == .open || socket.state == .connecting else { return }
+        worker.fanOut.settle(socket)
+        worker.counters.gapNotices += 1
+        socket.service.missed(missed, socket)
     }
 
     private func changed(_ group: String, added: [String], removed: [String]) {

@@ -284,6 +284,8 @@ package final class WorkerLoop {
     /// What became of a message for a group.
     enum Published: Equatable {
         case sent
+        /// It waits for a broker.
+        case waits
         case noBroker
         case tooLarge(limit: Int)
         case badName
@@ -291,15 +293,28 @@ package final class WorkerLoop {
 
     /// Sends a message to a group, behind everything this worker asked the broker before.
     ///
-    /// - Parameter exclude: Channels of members that do not get it.
-    func publish(_ body: Body, to group: String, exclude: [String] = []) -> Published {
+    /// - Parameters:
+    ///   - exclude: Channels of members that do not get it.
+    ///   - settled: Called for one that waits: with `nil` when the broker has it, or with why it was not sent.
+    func publish(
+        _ body: Body,
+        to group: String,
+        exclude: [String] = [],
+        settled: @escaping (Failure?) -> Void = { _ in }
+    ) -> Published {
         guard Names.isGroup(group, names) else { return .badName }
         if let limit = link.welcome?.bodyBytes, body.count > limit { return .tooLarge(limit: limit) }
-        guard link.publish(body, to: group, exclude: exclude) else {
+        let publication = link.publish(body, to: group, exclude: exclude) { [weak self] failure in
+            if failure != nil { self?.counters.messagesRefused += 1 }
+            settled(failure)
+        }
+        switch publication {
+        case .sent: return .sent
+        case .waits: return .waits
+        case .notSent:
             counters.messagesRefused += 1
             return .noBroker
         }
-        return .sent
     }
 
     /// Names of the consumers whose code runs or is about to, and what else this loop has scheduled; empty when nothing

@@ -37,6 +37,8 @@ package struct WorkerParts {
             limits: configuration.limits
         )
         settings.security = configuration.brokerSecurity
+        let wait = configuration.workerLimits.sendsWait.value
+        settings.sendsWhileAway = wait == 0 ? .fail : .wait(seconds: Double(wait) / 1_000)
         let session = makeSession(settings)
         self.session = session
         worker = WorkerLoop(

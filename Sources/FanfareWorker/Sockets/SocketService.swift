@@ -1,3 +1,4 @@
+import FanfareClient
 import FanfareModel
 
 /// What a message of the channel layer becomes for the sockets it is for.
@@ -39,6 +40,9 @@ protocol SocketService: AnyObject {
     /// - Returns: Whether there was room for it.
     func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool
 
+    /// A socket did not get messages that were for it, told at their place in its order.
+    func missed(_ missed: Missed, _ socket: Socket)
+
     /// An accepted socket has ended.
     ///
     /// - Parameter done: The socket leaves its groups when it is called.
@@ -55,6 +59,8 @@ extension SocketService {
     func opened(_ socket: Socket) {}
 
     func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool { false }
+
+    func missed(_ missed: Missed, _ socket: Socket) {}
 
     func closed(_ socket: Socket, _ code: CloseCode, reason: String, done: @escaping () -> Void) { done() }
 
