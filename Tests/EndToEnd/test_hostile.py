@@ -443,7 +443,7 @@ def test_a_storm_of_connections_is_accepted_at_the_rate_and_nobody_is_refused(ho
 
 
 def test_a_flood_of_tiny_frames_does_not_keep_others_waiting(worker, port, member):
-    """What the flood has sent is read a part at a time, so that a page is answered before its end."""
+    """A page is answered while a flood waits to be read, and no frame of the flood is lost. TurnTests has the order."""
     with enter(port) as flood, visit(port) as other:
         tiny = masked(0x8a) * 100_000       # Pongs nobody asked for: nothing is answered.
         flood.setblocking(False)

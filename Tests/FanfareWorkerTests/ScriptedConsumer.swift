@@ -1,3 +1,4 @@
+import FanfareClient
 import FanfareModel
 import Synchronization
 
@@ -70,6 +71,7 @@ struct ScriptedConsumer<How: Serving>: Consumer {
     static var options: ConsumerOptions { How.options }
 
     func connect(_ socket: WebSocket) async throws { try await connected(socket) }
+    func missed(_ missed: Missed, from socket: WebSocket) async throws { try await self.missed(missed, socket) }
     func receive(text: String, from socket: WebSocket) async throws { try await self.text(text, socket) }
     func receive(binary: [UInt8], from socket: WebSocket) async throws { try await self.binary(binary, socket) }
     func disconnect(_ code: CloseCode, reason: String, from socket: WebSocket) async throws {
