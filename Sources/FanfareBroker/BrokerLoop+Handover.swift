@@ -22,7 +22,8 @@ extension BrokerLoop {
         for peer in strangers.all { peer.close() }
         onQuiet = { [unowned self] in
             onQuiet = nil
-            taken.succeed(takeState())
+            // Not in the midst of what made it quiet.
+            loop.assumeIsolated().execute { taken.succeed(self.takeState()) }
         }
         loop.assumeIsolated().scheduleTask(in: within.amount) { self.onQuiet?() }
         checkQuiet()
