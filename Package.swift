@@ -154,7 +154,7 @@ let package = Package(
             name: "FanfareClientTests",
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", "FanfareClient", .logging, .nio,
-                .nioPosix,
+                .nioPosix, .nioEmbedded,
             ]
         ),
         .testTarget(

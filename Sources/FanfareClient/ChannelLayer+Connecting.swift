@@ -208,6 +208,11 @@ public final class EmbeddedLayers: Sendable {
     /// Whether the broker has answered everything and every answer has arrived. On ``loop``.
     package var isQuiet: Bool { broker.value?.isQuiet ?? true }
 
+    /// Breaks every link, as a network does; sessions go on over the next ones. On ``loop``.
+    package func breakLinks() {
+        broker.value?.breakLinks()
+    }
+
     /// The broker forgets everything, and every session begins anew, as after the restart of a broker. On ``loop``.
     package func restartBroker() {
         broker.value?.restart()

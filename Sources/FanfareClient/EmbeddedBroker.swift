@@ -10,9 +10,10 @@ final class EmbeddedBroker: LinkCarrier {
     private let loop: any EventLoop
     private let limits: Limits
     private var epoch: UInt64 = 1
+    private var lastToken = 0
     private var core: Core
     private var effects = Effects()
-    private var links: [SessionID: EmbeddedLink] = [:]
+    private var sessions: [SessionID: EmbeddedSession] = [:]
     private var inboxes: [(link: EmbeddedLink, reply: Reply?)] = []
     private var isScheduled = false
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
@@ -33,9 +34,42 @@ final class EmbeddedBroker: LinkCarrier {
         epoch += 1
         core = Core(limits: limits, epoch: epoch, broker: "embedded")
         effects.removeAll()
-        for link in links.values { inboxes.append((link, nil)) }
-        links.removeAll()
+        for session in sessions.values {
+            session.grace?.cancel()
+            session.link?.isCut = true
+            if let link = session.link { inboxes.append((link, nil)) }
+        }
+        sessions.removeAll()
         run()
+    }
+
+    /// Breaks all links: what is on its way over them is lost. Sessions that can go on do so over the next ones.
+    func breakLinks() {
+        for (id, session) in sessions {
+            guard let link = session.link else { continue }
+            inboxes.removeAll { $0.link === link }
+            link.isCut = true
+            inboxes.append((link, nil))
+            lost(session, id)
+        }
+        run()
+    }
+
+    private func lost(_ session: EmbeddedSession, _ id: SessionID) {
+        session.link = nil
+        guard session.token != nil else { return end(id) }
+        core.endTails(of: id)
+        let grace = TimeAmount.milliseconds(Int64(clamping: limits.resumeGrace.value))
+        session.grace = loop.assumeIsolated().scheduleTask(in: grace) { [weak self] in
+            self?.end(id)
+            self?.run()
+        }
+    }
+
+    private func end(_ id: SessionID) {
+        guard let session = sessions.removeValue(forKey: id) else { return }
+        session.grace?.cancel()
+        core.close(id, now: now, into: &effects)
     }
 
     var endpointCount: Int { 1 }
@@ -45,29 +79,60 @@ final class EmbeddedBroker: LinkCarrier {
     }
 
     func apply(_ request: Request, from link: EmbeddedLink) {
+        guard !link.isCut else { return }
         if let id = link.id {
+            sessions[id]?.note(request)
             core.apply(request, from: id, now: now, into: &effects)
-        } else if case .hello(let hello) = request {
+        } else if case .hello(let hello) = request, !goOn(hello, over: link) {
             open(hello, for: link)
         }
         run()
     }
 
     private func open(_ hello: Hello, for link: EmbeddedLink) {
+        lastToken += 1
+        let canResume = hello.capabilities.contains(Protocol.resumeCapability)
+        let token = canResume ? Array("\(epoch).\(lastToken)".utf8) : nil
+        let resumption = token.map { Welcome.Resumption(token: $0, grace: limits.resumeGrace) }
         do throws(Failure) {
-            let id = try core.open(hello, now: now, into: &effects)
+            let id = try core.open(hello, resumption: resumption, now: now, into: &effects)
+            let session = EmbeddedSession(token: token)
+            session.link = link
+            sessions[id] = session
             link.id = id
-            links[id] = link
         } catch {
             inboxes.append((link, .error(nil, error)))
             inboxes.append((link, nil))
         }
     }
 
+    /// Goes on with the session a hello names: all or nothing.
+    private func goOn(_ hello: Hello, over link: EmbeddedLink) -> Bool {
+        guard let resume = hello.resume, let (id, session) = sessions.first(where: { $0.value.token == resume.token }),
+            let (_, welcome) = core.introduction(of: id)
+        else { return false }
+        guard let replies = session.replies(after: resume.received) else {
+            end(id)
+            return false
+        }
+        session.grace?.cancel()
+        session.link = link
+        link.id = id
+        var resumed = welcome
+        resumed.resumption = Welcome.Resumption(
+            token: resume.token,
+            grace: limits.resumeGrace,
+            resumedAfter: session.taken
+        )
+        inboxes.append((link, .welcome(resumed)))
+        for reply in replies { inboxes.append((link, reply)) }
+        return true
+    }
+
     func close(_ link: EmbeddedLink) {
         link.isClosed = true
-        guard let id = link.id, links.removeValue(forKey: id) != nil else { return }
-        core.close(id, now: now, into: &effects)
+        guard let id = link.id, sessions[id]?.link === link else { return }
+        end(id)
         run()
     }
 
@@ -77,7 +142,7 @@ final class EmbeddedBroker: LinkCarrier {
             case .reply(let reply, let session): deliver(reply, to: session)
             case .fanOut(let reply, let range): for session in effects.targets[range] { deliver(reply, to: session) }
             case .close(let session, _):
-                if let link = links.removeValue(forKey: session) { inboxes.append((link, nil)) }
+                if let link = sessions.removeValue(forKey: session)?.link { inboxes.append((link, nil)) }
             case .drain: break  // Only an admin can ask for it, and a layer's session is none.
             }
         }
@@ -89,7 +154,9 @@ final class EmbeddedBroker: LinkCarrier {
     }
 
     private func deliver(_ reply: Reply, to session: SessionID) {
-        if let link = links[session] { inboxes.append((link, reply)) }
+        guard let session = sessions[session] else { return }
+        session.note(reply)
+        if let link = session.link { inboxes.append((link, reply)) }
     }
 
     /// Passes on what has gathered; `nil` stands for the end of a link.
@@ -102,7 +169,7 @@ final class EmbeddedBroker: LinkCarrier {
             if let reply {
                 link.session.linkReceived(reply)
             } else {
-                link.session.linkClosed(link, Failure(.silence, "the embedded broker ended the session"))
+                link.session.linkClosed(link, Failure(.silence, "the embedded broker ended the link"))
             }
         }
         var told: Set<ObjectIdentifier> = []
@@ -134,6 +201,8 @@ final class EmbeddedLink: BrokerLink {
     var id: SessionID?
     /// Whether the session has ended it.
     var isClosed = false
+    /// Whether it is broken: what is written is lost.
+    var isCut = false
     let session: LayerSession
     private let broker: EmbeddedBroker
 

@@ -34,7 +34,7 @@ final class LayerEngine: LayerDelegate {
     private var announced: Set<UInt64> = []
     /// Receives of normal channels: the broker's id is the waiter's token.
     private var received: [RequestID: String] = [:]
-    private var tails: [RequestID: AsyncStream<Tailed>.Continuation] = [:]
+    var tails: [RequestID: AsyncStream<Tailed>.Continuation] = [:]
     private var connecting: [(Result<Void, Failure>) -> Void] = []
     /// Messages that wait in all mailboxes.
     var unread = 0
@@ -46,7 +46,7 @@ final class LayerEngine: LayerDelegate {
     var expiry: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var wasConnected = false
     /// Tails that ended with their link; a session that goes on is asked to end them too.
-    private var cutTails: [RequestID] = []
+    var cutTails: [RequestID] = []
     /// Told when the broker asks this layer to leave.
     var onDrain: (@Sendable (DrainRequest) -> Void)?
     var isDraining = false
@@ -407,23 +407,5 @@ final class LayerEngine: LayerDelegate {
     ) {
         report()
         session.call(make, ticket: ticket, then: done)
-    }
-
-    func tail(_ query: TailQuery) -> AsyncStream<Tailed> {
-        let id = session.nextID()
-        let (stream, continuation) = AsyncStream.makeStream(of: Tailed.self, bufferingPolicy: .bufferingNewest(1_024))
-        guard session.post(.tail(id, query)) else {
-            continuation.finish()
-            return stream
-        }
-        tails[id] = continuation
-        let engine = NIOLoopBound(self, eventLoop: loop)
-        continuation.onTermination = { [loop] _ in loop.execute { engine.value.endTail(id) } }
-        return stream
-    }
-
-    private func endTail(_ id: RequestID) {
-        guard tails.removeValue(forKey: id) != nil else { return }
-        session.call({ .cancel(id: $0, target: id) }, then: { _ in })
     }
 }

@@ -222,6 +222,7 @@ extension LayerSession {
         } else {
             counters.resumptions += 1
             repeatUnconfirmed()
+            guard self.link === link else { return }
             delegate?.layerDidResume(welcome)
         }
         writeWaiting()

@@ -5,9 +5,14 @@ import NIOCore
 ///
 /// The two clocks have nothing in common but their pace. The smallest difference ever seen stands for a link without
 /// delay; whatever is more is the time spent in sockets while this process, or the network, stood still.
+///
+/// One per link. On a link that goes on with a session the broker tells the time first, then repeats what it said before
+/// with the clocks of that time: those are behind the first one, so what follows them is as old as it is.
 struct LinkAge {
     private var smallestDifference: Int64?
     private var lastSample: Int64 = 0
+    private var lastHeard: Milliseconds?
+    private var hasHeardTwice = false
     /// Milliseconds to take off the life of what comes next.
     private(set) var milliseconds: UInt64 = 0
 
@@ -22,6 +27,10 @@ struct LinkAge {
         // Clocks of two machines drift apart by some ten parts in a million; the memory of the smallest follows.
         let drift = max(0, own - lastSample) / 10_000
         lastSample = own
+        // It goes back once, to what is repeated. Again: the broker's machine has started anew in between.
+        if let lastHeard, broker < lastHeard, hasHeardTwice { smallestDifference = nil }
+        hasHeardTwice = lastHeard != nil
+        lastHeard = broker
         let smallest = smallestDifference.map { min($0 &+ drift, difference) } ?? difference
         smallestDifference = smallest
         let (age, overflows) = difference.subtractingReportingOverflow(smallest)

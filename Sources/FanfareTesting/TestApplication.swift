@@ -166,7 +166,25 @@ public final class TestApplication: Sendable {
     ///
     /// - Throws: ``TestFailure`` when they have not within the timeout.
     public func restartBroker(fileID: String = #fileID, line: Int = #line) async throws {
-        try await bench.onLoop { $0.layers.restartBroker() }
+        try await reconnect("the restarted broker", CodePlace(fileID: fileID, line: line)) { $0.layers.restartBroker() }
+        try await settle(fileID: fileID, line: line)
+    }
+
+    /// Breaks the links of workers and ``layer`` to the broker, which goes on. Returns when they are connected again: no
+    /// message is lost, no membership, and nobody is told of a gap.
+    ///
+    /// - Throws: ``TestFailure`` when they are not within the timeout.
+    public func breakLinks(fileID: String = #fileID, line: Int = #line) async throws {
+        try await reconnect("the broker", CodePlace(fileID: fileID, line: line)) { $0.layers.breakLinks() }
+        try await settle(fileID: fileID, line: line)
+    }
+
+    private func reconnect(
+        _ what: String,
+        _ place: CodePlace,
+        after breaking: @escaping @Sendable (BenchState) -> Void
+    ) async throws {
+        try await bench.onLoop(breaking)
         // Links end in the turn after.
         try await bench.onLoop { _ in }
         let isBack: Bool? = try await bench.wait {
@@ -175,10 +193,8 @@ public final class TestApplication: Sendable {
             return (try? await self.bench.inspector.ping()) != nil ? true : nil
         }
         guard isBack == true else {
-            let place = CodePlace(fileID: fileID, line: line)
-            throw TestFailure(place, "no connection to the restarted broker within \(bench.timeout)")
+            throw TestFailure(place, "no connection to \(what) within \(bench.timeout)")
         }
-        try await settle(fileID: fileID, line: line)
     }
 }
 

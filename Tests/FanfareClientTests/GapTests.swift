@@ -114,7 +114,7 @@ struct GapTests {
 
     @Test("after the broker was started again each channel is told once, the one that is read and the one that is not")
     func reconnected() async throws {
-        try await MeetingPlace.run(.broker) { place in
+        try await MeetingPlace.run(.broker, MeetingPlace.shortGrace) { place in
             let owner = try await place.layer()
             let (member, watched, waited) = (owner.newChannel(), owner.newChannel(), owner.newChannel())
             try await owner.groupAdd(member, to: "room")

@@ -34,19 +34,6 @@ struct LayerSessionTests {
         { .send(id: $0, channel: "c", body: Body(repeating: 1, count: bytes), SendOptions()) }
     }
 
-    /// Numbers that depend on the seed only.
-    private struct Seeded: RandomNumberGenerator {
-        var state: UInt64
-
-        mutating func next() -> UInt64 {
-            state &+= 0x9e37_79b9_7f4a_7c15
-            var mixed = state
-            mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-            mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-            return mixed ^ (mixed >> 31)
-        }
-    }
-
     @Test("every call ends exactly once however the link breaks", arguments: 1...40)
     func exactlyOnce(seed: UInt64) async throws {
         let make = send()
@@ -181,18 +168,6 @@ struct LayerSessionTests {
         #expect(outcome.2 == .goodbye)
         #expect(outcome.3 == 1)
         #expect(outcome.4 == 1)
-    }
-
-    @Test("after a failure the next attempts come by themselves, further and further apart")
-    func backoff() {
-        for _ in 0..<50 {
-            var backoff = Backoff()
-            let steps = (0..<12).map { _ in backoff.next().nanoseconds / 1_000_000 }
-            for (index, step) in steps.enumerated() {
-                let whole = min(Int64(50) << index, 5_000)
-                #expect((whole / 2...whole).contains(step))
-            }
-        }
     }
 
     @Test("a session that lost its link dials again without being told")

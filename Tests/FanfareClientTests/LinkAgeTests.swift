@@ -50,7 +50,33 @@ struct LinkAgeTests {
         }
         #expect(age.milliseconds == 0)
         age.hear(Milliseconds(.max), at: at(0))
-        age.hear(Milliseconds(0), at: .uptimeNanoseconds(.max))
+        age.hear(Milliseconds(.max), at: .uptimeNanoseconds(.max))
         #expect(age.left(of: Milliseconds(1)) == Milliseconds(0))
+        age.hear(Milliseconds(0), at: .uptimeNanoseconds(.max))
+        #expect(age.left(of: Milliseconds(1)) == Milliseconds(1), "another clock")
+    }
+
+    @Test("on a link that goes on the time now comes first, and what is repeated is as old as it is")
+    func resumed() {
+        var age = LinkAge()
+        age.hear(Milliseconds(10_000), at: at(50_000))
+        age.hear(Milliseconds(7_000), at: at(50_000))
+        #expect(age.milliseconds == 3_000)
+        age.hear(Milliseconds(9_500), at: at(50_001))
+        #expect((500...501).contains(age.milliseconds))
+        age.hear(Milliseconds(10_010), at: at(50_010))
+        #expect(age.milliseconds == 0)
+    }
+
+    @Test("clocks repeated by a broker whose machine has started anew age nothing that follows")
+    func rebooted() {
+        var age = LinkAge()
+        age.hear(Milliseconds(1_000), at: at(50_000))
+        age.hear(Milliseconds(900_000), at: at(50_000))
+        #expect(age.milliseconds == 0)
+        age.hear(Milliseconds(1_005), at: at(50_005))
+        #expect(age.milliseconds == 0, "the clock went back: it is another")
+        age.hear(Milliseconds(1_100), at: at(50_300))
+        #expect(age.milliseconds == 200)
     }
 }

@@ -17,6 +17,12 @@ final class MeetingPlace: Sendable {
         var what: String
     }
 
+    /// A broker that soon forgets whose link broke: so a restart is soon known to be one.
+    static let shortGrace = {
+        var limits = Limits()
+        limits.resumeGrace = Milliseconds(50)
+        return limits
+    }()
     static let patience = Duration.seconds(30)
     static let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 

@@ -6,7 +6,7 @@ import Testing
 struct RestartTests {
     @Test("without a broker sends fail if they are to, waits go on, and all is whole when it is back")
     func restart() async throws {
-        try await MeetingPlace.run(.broker) { place in
+        try await MeetingPlace.run(.broker, MeetingPlace.shortGrace) { place in
             let owner = try await place.layer()
             let sender = try await place.layer { $0.sendsWhileAway = .fail }
             let (waited, member) = (owner.newChannel(), owner.newChannel())
