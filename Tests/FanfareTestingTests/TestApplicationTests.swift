@@ -95,6 +95,22 @@ import Testing
         await app.stop()
     }
 
+    @Test func `nobody notices that the links to the broker break`() async throws {
+        let app = try await TestApplication(shop.router, workers: 2)
+        let anna = try await app.connect("/ws/chat/lobby/")
+        let bert = try await app.connect("/ws/chat/lobby/", worker: 1)
+        for number in 0..<3 {
+            try await anna.send("before \(number)")
+            try await app.breakLinks()
+            #expect(try await bert.expectJSON(ChatMessage.self).message == "before \(number)")
+            try await anna.send("after \(number)")
+            #expect(try await bert.expectJSON(ChatMessage.self).message == "after \(number)")
+        }
+        try await bert.expectNothing()
+        #expect(try await app.members(of: "chat_lobby") == [anna.channelName, bert.channelName].sorted())
+        await app.stop()
+    }
+
     @Test func `clients answer pings, and a silent one may be too silent for a limit`() async throws {
         var configuration = Worker.Configuration()
         configuration.limits.idle = Milliseconds(600_000)
