@@ -33,7 +33,8 @@ struct UnconfirmedRequests {
 
     init(_ limits: Limits) {
         most = limits.unconfirmedRequests
-        mostBytes = limits.unconfirmedBytes
+        // All of it leaves at once over a new link, which must have room for it.
+        mostBytes = min(limits.unconfirmedBytes, limits.linkBytes / 2)
     }
 
     /// Those to repeat, in order.

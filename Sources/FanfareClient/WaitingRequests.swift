@@ -30,7 +30,8 @@ struct WaitingRequests {
 
     init(_ limits: Limits) {
         most = limits.waitingRequests
-        mostBytes = limits.waitingBytes
+        // They leave at once, behind the unconfirmed ones.
+        mostBytes = min(limits.waitingBytes, limits.linkBytes / 4)
     }
 
     var isEmpty: Bool { entries.isEmpty }

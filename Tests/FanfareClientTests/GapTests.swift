@@ -41,6 +41,8 @@ struct GapTests {
             let channel = owner.newChannel()
             try await owner.groupAdd(channel, to: "room")
             for number in 0..<3 { try await sender.groupSend(numbered(number), to: "room") }
+            // All have arrived.
+            try await owner.settle()
             #expect(try await owner.arrival(in: channel) == .number(0))
             #expect(try await owner.arrival(in: channel) == .lost(2, .full))
         }
