@@ -7,9 +7,10 @@ import threading
 import time
 
 import pytest
+from conftest import Broker
 from proxies import Cutter, Scripted, next_frame, welcome
 
-from fanfare_channels import BrokerUnavailable
+from fanfare_channels import BrokerUnavailable, FanfareChannelLayer
 from fanfare_channels import protocol as p
 from fanfare_channels.resuming import Unconfirmed
 
@@ -378,3 +379,55 @@ def test_unconfirmed_requests_are_forgotten_by_batch_and_cut_by_frame():
     kept.confirm(2)
     assert (len(kept.batches), kept.taken) == (1, 1)
     assert kept.resume(0) is None
+
+
+async def test_a_planned_restart_that_hands_its_state_over_loses_nothing(binaries, folder):
+    """Two processes talk directly, in groups and through queues, while their broker is stopped and started again."""
+    broker = Broker(binaries, folder, "--state", folder / "state")
+    broker.start()
+    layers = [
+        FanfareChannelLayer(url=broker.url, name=f"site-{number}", capacity=100_000, send_patience=60)
+        for number in range(2)
+    ]
+    count, heard, gaps = 600, {}, []
+
+    async def read(layer, name):
+        heard[name] = []
+        while len(heard[name]) < count:
+            message = await (layer.receive_or_gap(name) if "!" in name else layer.receive(name))
+            if isinstance(message, dict):
+                heard[name].append(message["n"])
+            else:
+                gaps.append(message)
+
+    async def write(send, target):
+        for number in range(count):
+            await send(target, {"n": number})
+            await asyncio.sleep(0.002)
+
+    channels = [await layer.new_channel() for layer in layers]
+    for layer, channel in zip(layers, channels):
+        await layer.group_add("g", channel)
+    sessions = [layer.hub().welcome["session"] for layer in layers]
+    names = [await layer.new_channel() for layer in layers]
+    pairs = [*zip(layers, channels), *zip(layers, names), (layers[0], "queue")]
+    everything = asyncio.gather(
+        *(read(*pair) for pair in pairs),
+        write(layers[0].group_send, "g"),
+        *(write(layers[1 - number].send, name) for number, name in enumerate(names)),
+        write(layers[1].send, "queue"),
+    )
+    loop = asyncio.get_running_loop()
+    for _ in range(3):
+        await asyncio.sleep(0.2)
+        await loop.run_in_executor(None, broker.stop)
+        await asyncio.sleep(0.1)
+        await loop.run_in_executor(None, broker.start)
+    await asyncio.wait_for(everything, 100)
+    for name, numbers in heard.items():
+        assert numbers == list(range(count)), name
+    assert gaps == []
+    assert [layer.hub().welcome["session"] for layer in layers] == sessions
+    for layer in layers:
+        layer.close_sync()
+    broker.stop()
