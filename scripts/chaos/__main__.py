@@ -74,7 +74,8 @@ def show(report, options):
         print(f"    {violation}", flush=True)
     if not report.is_good:
         size = " --short" if options.short else ""
-        again = f"scripts/soak{size} --seed {report.seed} {report.scenario}"
+        what = f"--minutes {options.minutes:g}" if report.scenario == "mixed" else report.scenario
+        again = f"scripts/soak{size} --seed {report.seed} {what}"
         print(f"    logs: {report.folder}; again: {again}", flush=True)
 
 
