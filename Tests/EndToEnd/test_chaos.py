@@ -3,6 +3,7 @@ import asyncio
 import pathlib
 import random
 import sys
+import time
 
 import pytest
 
@@ -88,6 +89,19 @@ def test_a_disturbance_explains_only_what_was_under_way_in_it(books):
     heard(ledger, seat, 8).reconcile()
     # 2 was passed over before it began, 7 was sent after it had ended; 4, 5 and 6 may be lost.
     assert (ledger.counts["gap"], ledger.counts["holes"]) == (3, 2)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_where_members_are_told_of_gaps_one_that_was_not_is_noticed(books, is_told):
+    ledger, seat, _ = books
+    ledger.tells = True
+    heard(ledger, seat, 1, 2, 3, 4)
+    with ledger.disturbance():
+        if is_told:
+            seat.told_at = time.monotonic()
+    ledger.reconcile()
+    assert ledger.counts["gap"] == 1
+    assert len(ledger.violations) == (0 if is_told else 1)
 
 
 def test_a_disturbance_of_one_worker_explains_nothing_of_another(books):

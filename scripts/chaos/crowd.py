@@ -127,8 +127,10 @@ class Crowd:
         if b"not sent" in text and member.publisher is not None:
             member.publisher.refusals += 1
             self.notices["refused"] += 1
-        elif b'"gap"' in text or b"missed" in text:
+        elif b'"type":"missed"' in text:
             self.notices["told of a gap"] += 1
+            if member.seat is not None:
+                member.seat.told_at = time.monotonic()
         else:
             self.notices[text[:40].decode(errors="replace")] += 1
 

@@ -3,7 +3,7 @@
 A member must hear each publisher's numbers once and in order. A number it misses is explained, or a violation:
 
 - gap: the member heard nothing later of that publisher until a disturbance of its worker or broker had begun, and the
-  message was sent before that disturbance was over
+  message was sent before that disturbance was over; where workers tell their members of gaps, it must have been told
 - tail: it was under way when the member's own connection ended
 - hole: none of these; it must be covered by a drop that the broker or a worker counted
 
@@ -62,6 +62,7 @@ class Seat:
     def __init__(self, room, worker):
         self.room, self.worker = room, worker
         self.joined_at, self.left_at, self.code = time.monotonic(), None, None
+        self.told_at = 0.0      # When it was last told that it may have missed something.
         self.last, self.holes = {}, []
 
 
@@ -81,6 +82,7 @@ class Ledger:
         self.publishers, self.seats, self.disturbances = [], [], []
         self.counts, self.violations = collections.Counter(), []
         self.example = ""       # The first delivery that is missing without a gap.
+        self.tells = False      # Whether members are told of gaps.
 
     def publisher(self, room):
         self.publishers.append(Publisher(len(self.publishers), room))
@@ -153,8 +155,10 @@ class Ledger:
         self.counts["missed"] += 1
         if next_heard_at is None and seat.left_at is not None:
             self.counts["tail_slow" if seat.code == 1013 else "tail"] += 1
-        elif self._explained(seat.worker, publisher.sent_at[number], next_heard_at or NEVER):
+        elif causes := self._causes(seat.worker, publisher.sent_at[number], next_heard_at or NEVER):
             self.counts["gap"] += 1
+            if self.tells and seat.told_at < min(cause.since for cause in causes):
+                self.violate(f"member of {seat.worker} misses {number} of publisher {publisher.index}, not told")
         else:
             self.counts["holes"] += 1
             if not self.example:
@@ -163,8 +167,8 @@ class Ledger:
                     f" sent at {publisher.sent_at[number]:.3f}; joined {seat.joined_at:.3f}, next heard {next_heard_at}"
                 )
 
-    def _explained(self, worker, sent_at, next_heard_at):
-        return any(each.explains(worker, sent_at, next_heard_at) for each in self.disturbances)
+    def _causes(self, worker, sent_at, next_heard_at):
+        return [each for each in self.disturbances if each.explains(worker, sent_at, next_heard_at)]
 
     def _check_publisher(self, publisher):
         vanished, next_heard_at = [], NEVER
@@ -181,7 +185,7 @@ class Ledger:
             elif fate == UNKNOWN:
                 self.counts["unknown"] += 1
             else:
-                vanished.append((number, self._explained(None, publisher.sent_at[number], next_heard_at)))
+                vanished.append((number, bool(self._causes(None, publisher.sent_at[number], next_heard_at))))
         publisher.checked = publisher.count
         refused = min(publisher.refusals, len(vanished))
         unexplained = sum(not explained for _, explained in vanished)

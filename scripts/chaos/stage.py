@@ -60,6 +60,7 @@ class Stage:
         await self.start_broker()
         for number in range(1, workers + 1):
             await self.start_worker(f"worker-{number}")
+        self.ledger.tells = "gap_notices" in await asyncio.to_thread(self.health, self.workers["worker-1"])
         # A chance of its own: when members come back must not change what the scenario chooses.
         chance = random.Random(self.random.random())
         self.crowd = Crowd(self.ledger, chance, self.ports.values(), self.house.socket)

@@ -48,6 +48,15 @@ async def kill_broker(stage, pause):
         return await kills.restart_broker(stage, signal.SIGKILL, pause)
 
 
+def check_told(stage, wanted):
+    """Every member once in each gap, and nobody where there is none."""
+    told = stage.crowd.notices.pop("told of a gap", 0)
+    if not stage.ledger.tells:
+        stage.facts["members told of the gap"] = "no: these workers do not"
+    elif told != wanted:
+        stage.ledger.violate(f"members were told of gaps {told} times, not {wanted}")
+
+
 async def restart_10000(stage, size):
     """Measures a broker kill -9 and a planned restart with 10 000 sockets on two workers under traffic."""
     count = fitting(size.storm, 2)
@@ -63,6 +72,7 @@ async def restart_10000(stage, size):
             times.append(await restart(stage, 0))
         missed = stage.ledger.counts["missed"]
         await stage.check(drops="none")
+        check_told(stage, count * size.rounds if restart is kill_broker or not stage.keeps_state else 0)
         stage.facts[f"{name}: all memberships back within"] = ", ".join(f"{each:.2f}" for each in times) + " s"
         stage.facts[f"{name}: deliveries missed"] = stage.ledger.counts["missed"] - missed
         stage.crowd.start(size.rate / 3)
@@ -71,6 +81,5 @@ async def restart_10000(stage, size):
     stage.facts |= {
         "sockets": count, "closed": sum(stage.crowd.codes.values()), "doubled": stage.ledger.counts["doubled"],
         "links after restarts": {name: made[name] - links[name] for name in made},
-        "members told of a gap": stage.crowd.notices["told of a gap"],
     }
     await stage.finish()
