@@ -15,7 +15,7 @@ final class BrokerLoop {
     let loop: any EventLoop
     let logger: Logger
     var core: Core
-    private var effects = Effects()
+    var effects = Effects()
     var peers = Peers()
     /// The sessions that can be resumed, by their tokens.
     var resumable: [Body: SessionID] = [:]
@@ -25,15 +25,17 @@ final class BrokerLoop {
     var strangers = Strangers()
     let security: Security
     /// Peers that have been told the last and may still read it; the sweep closes those that do not.
-    private var leaving: [ObjectIdentifier: Peer] = [:]
+    var leaving: [ObjectIdentifier: Peer] = [:]
     let links: LinkWriter
     private var isFanOutScheduled = false
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
-    private var ended = Observed.Traffic()
+    var ended = Observed.Traffic()
     private var silenceSweep: Sweep?
-    private var sweeps = 0
-    private var resilience: Resilience?
-    private let startedAt: Instant
+    var sweeps = 0
+    /// Refusals for want of memory that were warned of.
+    var memoryRefusalsWarned: UInt64 = 0
+    var resilience: Resilience?
+    let startedAt: Instant
     /// When what is being done happens.
     private var moment = NIODeadline.uptimeNanoseconds(0)
     /// Entries of `status` that do not change while the broker runs.
@@ -70,7 +72,7 @@ final class BrokerLoop {
     }
 
     /// Looks at the clock, which the requests of one read and what follows from them do once.
-    private func look() -> Instant {
+    func look() -> Instant {
         moment = loop.now
         return Instant(nanoseconds: moment.uptimeNanoseconds)
     }
@@ -188,6 +190,7 @@ final class BrokerLoop {
     func run() {
         for effect in effects.list {
             switch effect {
+            case .reply(.tailed(let tail, let copy), let session): pass(copy, to: tail, of: session)
             case .reply(let reply, let session): if let peer = peers[session] { write(reply, to: peer) }
             case .fanOut(let reply, let range):
                 let isFirst = links.gather(reply, for: effects.targets[range], among: peers, at: moment)
@@ -199,11 +202,28 @@ final class BrokerLoop {
             }
         }
         effects.removeAll()
+        core.outsideBytes = links.heldBytes
+        if links.writtenBytes > limits.memoryBytes / 64 { lookAtMemory() }
         tellCongested()
     }
 
+    /// Passes a copy on unless it would fill the link: a tail that is not read costs only itself.
+    private func pass(_ copy: Tailed, to tail: RequestID, of session: SessionID) {
+        guard let peer = peers[session], links.hasRoomForCopies(peer) else {
+            return core.skipCopies(copy.skipped &+ 1, of: tail, session)
+        }
+        write(.tailed(tail, copy), to: peer)
+    }
+
+    /// Looks at what is really held, instead of what was written since the last look.
+    func lookAtMemory() {
+        let held = peers.reduce(0) { $0 + ($1.peer.connection?.heldBytes ?? 0) + ($1.peer.retained?.bytes ?? 0) }
+        links.saw(heldBytes: held)
+        core.outsideBytes = held
+    }
+
     /// Tells the core whose links are too full now. Only when no effects are being run: it must not be called then.
-    private func tellCongested() {
+    func tellCongested() {
         while let session = links.nextCongested() {
             core.setCongested(true, session, now: look(), into: &effects)
             logger.warning("a process does not read what it is sent", metadata: ["session": "\(session.value)"])
@@ -238,7 +258,7 @@ final class BrokerLoop {
         }
     }
 
-    private func end(_ session: SessionID, _ failure: Failure?) {
+    func end(_ session: SessionID, _ failure: Failure?) {
         guard let peer = peers.remove(session) else { return }
         if let retained = peer.retained { resumable.removeValue(forKey: retained.token) }
         peer.retained = nil
@@ -251,7 +271,7 @@ final class BrokerLoop {
     }
 
     /// Closes a connection once the peer has taken what was said last, which it may never do.
-    private func dismiss(_ peer: Peer) {
+    func dismiss(_ peer: Peer) {
         links.dismiss(peer)
         guard peer.connection != nil else { return }
         leaving[ObjectIdentifier(peer)] = peer
@@ -277,82 +297,6 @@ final class BrokerLoop {
         run()
     }
 
-    /// What was dropped since the last second, by name, a few names a time: nothing is lost without a word, and no flood
-    /// of losses becomes a flood of lines.
-    private func warnOfDrops() {
-        let news = core.takeDropNews(most: Self.namesPerWarning)
-        for drop in news.drops {
-            logger.warning(
-                "messages dropped",
-                metadata: [
-                    "namespace": "\(drop.namespace)", "\(drop.kind)": "\(drop.name)", "worker": "\(drop.worker)",
-                    "reason": "\(drop.reason.name)", "count": .stringConvertible(drop.count),
-                ]
-            )
-        }
-        if news.further > 0 {
-            logger.warning("messages dropped for further names", metadata: ["names": .stringConvertible(news.further)])
-        }
-    }
-
-    private static let namesPerWarning = 5
-
-    /// A broker that loses messages on purpose says so at once and every minute.
-    private func warnOfResilience() {
-        guard let resilience else { return }
-        if sweeps % 60 == 0 {
-            logger.warning(
-                "RESILIENCE TESTING: this broker loses, delays and disconnects on purpose",
-                metadata: ["faults": "\(resilience.settings)"]
-            )
-        }
-        sweeps += 1
-    }
-
-    /// Once a second: strangers that do not say hello go, silent sessions are pinged, then given up.
-    private func sweep() {
-        let now = loop.now
-        warnOfDrops()
-        warnOfResilience()
-        for peer in leaving.values where isSilent(peer, for: limits.silenceMaximum, at: now) {
-            peer.connection?.close()
-        }
-        // From the arrival on: a hello that comes a byte at a time is late too.
-        for peer in strangers.late(at: now, after: limits.helloWithin.amount) {
-            // Who was told the last already and has not taken it has had its time.
-            guard let connection = peer.connection, connection.isOpen else {
-                peer.connection?.close()
-                continue
-            }
-            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
-            peer.close()
-        }
-        for (session, peer) in peers {
-            if isSilent(peer, for: limits.silenceMaximum, at: now) {
-                giveUp(peer, session)
-            } else if !peer.isPinged, isSilent(peer, for: limits.pingAfter, at: now) {
-                peer.isPinged = true
-                peer.connection?.write(Reply.ping(1))
-            }
-        }
-    }
-
-    /// A session that can be resumed only loses its link, without a word: one would count among its replies.
-    private func giveUp(_ peer: Peer, _ session: SessionID) {
-        guard peer.retained == nil else {
-            count(refused: .silence)
-            peer.connection?.close()
-            return
-        }
-        let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
-        expel(session, Failure(.silence, text))
-    }
-
-    private func isSilent(_ peer: Peer, for bound: Milliseconds, at now: NIODeadline) -> Bool {
-        guard let connection = peer.connection else { return false }
-        return now - connection.lastHeard >= bound.amount
-    }
-
     // MARK: Security
 
     /// Lets in by other credentials from now on, and ends the sessions they would not let in as they are.
@@ -372,58 +316,6 @@ final class BrokerLoop {
             }
         }
         return ended
-    }
-
-    // MARK: Inspection
-
-    func status() -> MessageValue {
-        core.observed = observe()
-        let answer = try? core.inspect(InspectionQuery(.status), now: look())
-        return answer ?? .null
-    }
-
-    private func observe() -> Observed {
-        var observed = Observed()
-        var total = ended
-        var detached = 0
-        for (session, peer) in peers {
-            var traffic = Observed.Traffic()
-            add(peer.traffic, to: &traffic)
-            add(peer.traffic, to: &total)
-            if let connection = peer.connection {
-                traffic.linkBytes = connection.pendingBytes
-            } else {
-                traffic.linkBytes = peer.retained?.bytes ?? 0
-                let away = loop.now - peer.awaySince
-                traffic.away = Milliseconds(UInt64(clamping: away.nanoseconds / 1_000_000))
-                detached += 1
-            }
-            observed.traffic[session] = traffic
-        }
-        observed.status = facts
-        if let resilience { observed.status["resilience_testing"] = resilience.status }
-        observed.status.merge(security.status) { $1 }
-        observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: look()).value)
-        observed.status["detached"] = .count(detached)
-        observed.status["resumed"] = .count(resumeCounts.resumed)
-        observed.status["resume_refused"] = .count(resumeCounts.refused)
-        observed.status["strangers"] = .count(strangers.count)
-        observed.status["frames_in"] = .count(total.framesIn)
-        observed.status["frames_out"] = .count(total.framesOut)
-        observed.status["bytes_in"] = .count(total.bytesIn)
-        observed.status["bytes_out"] = .count(total.bytesOut)
-        observed.status["errors"] = .count(links.refused.values.reduce(0, +))
-        observed.status["refused"] = .map(
-            Dictionary(uniqueKeysWithValues: links.refused.map { ($0.key.name, MessageValue.count($0.value)) })
-        )
-        return observed
-    }
-
-    private func add(_ traffic: FrameConnection.Traffic, to total: inout Observed.Traffic) {
-        total.framesIn += traffic.framesIn
-        total.framesOut += traffic.framesOut
-        total.bytesIn += traffic.bytesIn
-        total.bytesOut += traffic.bytesOut
     }
 
     // MARK: Stopping

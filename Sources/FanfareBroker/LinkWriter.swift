@@ -13,6 +13,10 @@ final class LinkWriter {
     private var congested: [SessionID] = []
     /// Sessions without a link for which more is kept than may be.
     private var exhausted: [SessionID] = []
+    /// What links and kept replies hold: as last looked at, and what was written since, which may have gone.
+    private var seenBytes = 0
+    private(set) var writtenBytes = 0
+    var heldBytes: Int { seenBytes + writtenBytes }
     /// How often what was refused, by why.
     private(set) var refused: [ErrorCode: UInt64] = [:]
 
@@ -140,6 +144,7 @@ final class LinkWriter {
         switch reply {
         case .ack, .pong: smallBytes
         case .deliver(let channel, let body, _): channel.utf8.count + body.count + 2 * smallBytes
+        case .tailed(_, let copy): copy.body.count + copy.name.utf8.count + copy.namespace.utf8.count + 4 * smallBytes
         case .handOut(_, let message): message.body.count + 4 * smallBytes
         default: nil
         }
@@ -147,8 +152,31 @@ final class LinkWriter {
 
     /// More than a frame takes that holds one number besides its operation, and than the head of any field.
     private static let smallBytes = 16
+    /// About what a frame takes whose size is not looked at.
+    private static let otherBytes = 1_024
+
+    /// Takes note of what really is held.
+    func saw(heldBytes: Int) {
+        seenBytes = heldBytes
+        writtenBytes = 0
+    }
+
+    /// Whether a peer may be sent copies for its tails: they must not fill its link.
+    func hasRoomForCopies(_ peer: Peer) -> Bool {
+        guard let connection = peer.connection else { return false }
+        return connection.pendingBytes <= limits.tailBytes
+    }
+
+    /// A link whose oldest byte has waited too long counts as one on which too much waits.
+    func checkAge(of peer: Peer, _ session: SessionID, at tick: Int) {
+        guard let since = peer.connection?.waitingSince, tick - since >= Int(clamping: limits.linkAge.value) else {
+            return
+        }
+        noteCongested(peer, session)
+    }
 
     private func wrote(_ bytes: Int?, to peer: Peer) {
+        writtenBytes += (bytes ?? Self.otherBytes) * (peer.retained == nil ? 1 : 2)
         peer.unheededBytes -= bytes ?? peer.unheededBytes + 1
         if peer.unheededBytes < 0 { checkLink(of: peer) }
     }

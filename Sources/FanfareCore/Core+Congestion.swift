@@ -17,10 +17,7 @@ extension Core {
         guard let slot = slot(of: session), sessions[slot].isCongested != isCongested else { return }
         sessions[slot].isCongested = isCongested
         guard !isCongested else { return }
-        if sessions[slot].missed > 0 {
-            effects.reply(.gap(Gap(name: nil, count: sessions[slot].missed, reason: .linkOverflow)), to: session)
-            sessions[slot].missed = 0
-        }
+        tellMissed(by: slot, &effects)
         let holed = channels.slots(of: sessions[slot].channels).filter { !self[mailbox: $0].missed.isEmpty }
         for channel in holed.sorted(by: { channels[$0].name < channels[$1].name }) {
             tellGaps(of: channel, slot, &effects)
@@ -28,15 +25,26 @@ extension Core {
         }
     }
 
-    /// Counts a group message that the members of congested owners miss.
+    /// Tells an owner which group messages it missed, at this place of its stream.
+    mutating func tellMissed(by owner: SessionSlot, _ effects: inout Effects) {
+        guard !sessions[owner].missed.isEmpty else { return }
+        for missed in sessions[owner].missed {
+            effects.reply(.gap(Gap(name: nil, count: missed.count, reason: missed.reason)), to: sessions[owner].id)
+        }
+        sessions[owner].missed.removeAll()
+    }
+
+    /// Counts a group message that the members of an owner miss.
     mutating func miss(
         _ members: UInt64,
+        _ reason: DropReason,
         by owner: SessionSlot,
         of group: String,
         _ namespace: NamespaceSlot,
         _ now: Instant
     ) {
-        sessions[owner].missed = sessions[owner].missed.addingClamped(members)
-        drop(members, .linkOverflow, group: group, namespace, owner: owner, now)
+        guard members > 0 else { return }
+        sessions[owner].missed.add(members, reason)
+        drop(members, reason, group: group, namespace, owner: owner, now)
     }
 }

@@ -62,14 +62,18 @@ extension Core {
         _ effects: inout Effects
     ) -> [(owner: SessionSlot, members: UInt64)] {
         var reached: [(owner: SessionSlot, members: UInt64)] = []
+        let isFull = exceedsMemory(with: delivery.body.count)
+        if isFull { counters.memoryRefusals += 1 }
         for index in groups[group].owners.indices {
             let owner = groups[group].owners[index].session
             let excludedHere = excluded.isEmpty ? 0 : excluded.count { channels[$0].owner == owner }
             let members = UInt64(groups[group].owners[index].members.count - excludedHere)
-            if sessions[owner].isCongested {
+            if sessions[owner].isCongested || isFull {
                 outcome.dropped += members
-                miss(members, by: owner, of: delivery.group, groups[group].namespace, now)
+                let reason = sessions[owner].isCongested ? DropReason.linkOverflow : .full
+                miss(members, reason, by: owner, of: delivery.group, groups[group].namespace, now)
             } else {
+                tellMissed(by: owner, &effects)
                 effects.aim(at: sessions[owner].id)
                 counters.groupDeliverFrames += 1
                 if delivery.outcome != nil { reached.append((owner, members)) }

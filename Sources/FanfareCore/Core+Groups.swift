@@ -15,6 +15,7 @@ extension Core {
         try checkGroupName(name)
         for channel in names { try checkChannelName(channel) }
         guard !names.isEmpty else { return .acknowledge }
+        try checkMemory()
         let hashes = names.map { NameTable<Channel>.hash($0) }
         let groupHash = NameTable<Group>.hash(name)
         try checkRoom(forMembers: names, hashes, in: name, groupHash, namespace)

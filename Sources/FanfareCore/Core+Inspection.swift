@@ -41,6 +41,8 @@ extension Core {
         status["memberships"] = .count(memberships.count)
         status["queued_messages"] = .count(queuedMessages)
         status["queued_bytes"] = .count(queuedBytes)
+        status["memory_bytes"] = .count(memoryInUse)
+        status["memory_refusals"] = .count(counters.memoryRefusals)
         status["receives"] = .count(receives)
         status["tails"] = .count(tails.count)
         status["sends"] = .count(counters.sends)

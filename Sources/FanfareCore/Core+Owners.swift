@@ -10,6 +10,7 @@ extension Core {
     ) -> Answer {
         // Until the owner has answered a flush, its reports speak of messages that no longer exist.
         guard sessions[session].flushing == nil else { return .silence }
+        if !sessions[session].isCongested { tellMissed(by: session, &effects) }
         let namespace = sessions[session].namespace
         for entry in report.taken {
             guard let channel = owned(entry.channel, by: session, in: namespace) else { continue }
@@ -44,6 +45,7 @@ extension Core {
     ) throws(Failure) -> Answer {
         let namespace = sessions[session].namespace
         for channel in opened { try checkOwned(channel.name, by: session, in: namespace) }
+        try checkMemory()
         try checkRoom(forChannels: opened.map(\.name), in: namespace)
         for entry in opened {
             let channel = try channelSlot(entry.name, in: namespace)

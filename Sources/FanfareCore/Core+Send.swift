@@ -43,6 +43,15 @@ extension Core {
     private struct Refusal {
         var reason = DropReason.full
         var why: String
+        /// Whether the whole broker is at its bound: no message of this channel can make room.
+        var isOfMemory = false
+    }
+
+    @inline(__always)
+    private mutating func refusalOfMemory(for body: Body) -> Refusal? {
+        guard exceedsMemory(with: body.count) else { return nil }
+        counters.memoryRefusals += 1
+        return Refusal(why: whyNoMemory, isOfMemory: true)
     }
 
     // MARK: Channels nobody owns
@@ -59,6 +68,13 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) -> Bool {
+        if let refusal = refusalOfMemory(for: body) {
+            drop(1, refusal.reason, channel, now)
+            switch sessions[sender].policy.overflow(of: channels[channel].name) {
+            case .dropOldest, .dropNewest: return false
+            default: throw full(channel, refusal)
+            }
+        }
         let message = QueuedMessage(body: body, order: lastOrder + 1, deadline: deadline, acceptedAt: now)
         if handOut(message, from: channel, now, &effects) {
             lastOrder += 1
@@ -117,10 +133,17 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) {
-        guard let refusal = refusalOfOwner(for: body, in: channel, owner) else {
+        guard let refusal = refusalOfOwner(for: body, in: channel, owner) ?? refusalOfMemory(for: body) else {
             return push(body, until: deadline, to: channel, owner, now, &effects)
         }
-        let overflow = sessions[owner].policy.overflow(of: channels[channel].name)
+        var overflow = sessions[owner].policy.overflow(of: channels[channel].name)
+        if refusal.isOfMemory {
+            switch overflow {
+            case .dropOldest: overflow = .dropNewest
+            case .disconnect: overflow = .reject
+            case .dropNewest, .reject: break
+            }
+        }
         if overflow == .dropOldest, refusal.reason == .full, hasMargin(channel, owner) {
             // The owner holds the oldest message and lets it fall when this one arrives.
             return push(body, until: deadline, to: channel, owner, now, &effects)

@@ -15,6 +15,7 @@ extension Core {
         advance(to: now, into: &effects)
         defer { nextDeadline = deadlines.earliest }
         try check(hello)
+        try checkMemory()
         lastSession += 1
         let id = SessionID(lastSession, place: sessions.vacancy.index)
         let namespace = namespaceSlot(hello.namespace)

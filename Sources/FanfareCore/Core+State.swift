@@ -69,7 +69,7 @@ extension Core {
         var state = CoreState.Session(number: session.id.value, hello: hello, age: age)
         state.flushing = session.flushing
         state.isCongested = session.isCongested
-        state.missed = session.missed
+        state.missed = session.missed.map { CoreState.Missed(reason: $0.reason, count: $0.count) }
         return state
     }
 

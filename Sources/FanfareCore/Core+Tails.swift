@@ -1,4 +1,4 @@
-import FanfareModel
+package import FanfareModel
 
 /// A `TAIL`: copies of messages as they pass, thinned by sample and rate.
 struct Tail {
@@ -40,6 +40,14 @@ extension Core {
     mutating func removeTail(_ id: RequestID, of session: SessionSlot) {
         guard sessions[session].tails.remove(id) != nil else { return }
         tails.removeAll { $0.id == id && $0.session == session }
+    }
+
+    /// Counts copies a tail's connection had no room for.
+    package mutating func skipCopies(_ count: UInt64, of tail: RequestID, _ session: SessionID) {
+        guard let slot = slot(of: session),
+            let index = tails.firstIndex(where: { $0.id == tail && $0.session == slot })
+        else { return }
+        tails[index].skipped = tails[index].skipped.addingClamped(count)
     }
 
     /// Copies a passing message to the tails that want it. Costs one comparison when there are none.

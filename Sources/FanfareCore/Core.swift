@@ -42,6 +42,8 @@ package struct Core {
     var dropLog = DropLog()
     /// What the shell knows; it sets this before it passes on an `INSPECT`.
     package var observed = Observed()
+    /// Bytes the shell holds, for links and for sessions without one; it keeps this up to date.
+    package var outsideBytes = 0
 
     /// What a deadline is about.
     enum Due {

@@ -32,8 +32,8 @@ package struct CoreState: Sendable, Equatable {
         /// The flush it has been told of and not answered.
         package var flushing: UInt64?
         package var isCongested = false
-        /// Group messages it missed while it was congested.
-        package var missed: UInt64 = 0
+        /// Group messages it missed and has not been told of.
+        package var missed: [Missed] = []
 
         package init(number: UInt64, hello: Hello, age: Nanoseconds) {
             self.number = number

@@ -133,8 +133,8 @@ struct Session {
     var flushing: UInt64?
     /// Whether more waits for its connection than may: nothing is pushed to it until that has gone.
     var isCongested = false
-    /// Group messages it missed while it was congested.
-    var missed: UInt64 = 0
+    /// Group messages it missed and has not been told of.
+    var missed: [Missed] = []
 }
 
 /// A world of names of its own.

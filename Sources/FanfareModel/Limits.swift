@@ -43,6 +43,10 @@ package struct Limits: Sendable, Equatable {
     package var channelBytes = 64 * 1_048_576
     /// Body bytes waiting in all channels. More: `channel_full`, reason `memory`.
     package var queuedBytes = 1_024 * 1_048_576
+    /// Bytes of all that grows with what others send: queues, links, what is kept for resuming, and tables as an
+    /// estimate. More: sends and group messages are refused or dropped as `full`, channels, memberships and sessions
+    /// with `limit_reached`. A broker uses little besides; leave the machine a quarter of its memory.
+    package var memoryBytes = 4_096 * 1_048_576
     /// Channels the broker knows at once. More: `limit_reached`.
     package var channels = 4_000_000
     /// Groups the broker knows at once. More: `limit_reached`.
@@ -89,6 +93,10 @@ package struct Limits: Sendable, Equatable {
     /// Bytes waiting for one connection. More: messages for it are dropped as `link_overflow` until all of them have
     /// gone; at twice as many, with answers it asked for and does not read, the connection closes.
     package var linkBytes = 64 * 1_048_576
+    /// How long the oldest byte may wait for one connection. Longer: as with more than `link_bytes`.
+    package var linkAge = Milliseconds(10_000)
+    /// Bytes waiting for one connection beyond which it gets no copies of its tails; they are counted as skipped.
+    package var tailBytes = 1_048_576
     /// How long a session whose client can resume outlives its link. Then its channels and memberships go.
     package var resumeGrace = Milliseconds(10_000)
     /// Bytes kept for one session until its client has said that they arrived. More while it is linked: the session

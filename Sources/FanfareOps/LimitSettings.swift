@@ -94,8 +94,16 @@ extension Limits {
             "queued_bytes",
             \.queuedBytes,
             65_536...(1_024 * gibibyte),
+            "Message bytes waiting in all channels together; more is answered channel_full. "
+                + "At most memory_bytes when it is not given."
+        ),
+        .bytes(
+            "memory_bytes",
+            \.memoryBytes,
+            1_048_576...(1_024 * gibibyte),
             flag: "--memory-bytes",
-            "Message bytes waiting in all channels together; more is answered channel_full."
+            "Bytes of queues, links, what is kept for resuming, and tables as an estimate, all together; beyond it "
+                + "sends are answered channel_full, new sessions and memberships limit_reached."
         ),
         .integer("channels", \.channels, 1...1_000_000_000, "Channels known at once; more is answered limit_reached."),
         .integer("groups", \.groups, 1...1_000_000_000, "Groups known at once; more is answered limit_reached."),
@@ -200,7 +208,20 @@ extension Limits {
             "link_bytes",
             \.linkBytes,
             65_536...(64 * gibibyte),
-            "Bytes waiting for one connection; more closes it with link_overflow."
+            "Bytes waiting for one connection; with more it is sent no messages until all have gone, and with twice "
+                + "as many it is closed."
+        ),
+        .seconds(
+            "link_age_seconds",
+            \.linkAge,
+            1_000...3_600_000,
+            "How long the oldest byte may wait for one connection before it is sent no more messages."
+        ),
+        .bytes(
+            "tail_bytes",
+            \.tailBytes,
+            4_096...gibibyte,
+            "Bytes waiting for one connection beyond which copies for its tails are skipped."
         ),
         .seconds(
             "resume_grace_seconds",
@@ -285,6 +306,7 @@ private struct LimitRelation {
         LimitRelation(lower: "frame_bytes", upper: "link_bytes"),
         LimitRelation(lower: "body_bytes", upper: "channel_bytes"),
         LimitRelation(lower: "channel_bytes", upper: "queued_bytes"),
+        LimitRelation(lower: "queued_bytes", upper: "memory_bytes"),
         // A node, the exclamation mark and at least one byte after it.
         LimitRelation(lower: "node_bytes", room: 2, upper: "name_bytes"),
         LimitRelation(lower: "capacity_default", upper: "capacity_maximum"),
@@ -313,6 +335,9 @@ extension Settings {
         derive("\(section).frame_bytes") {
             let body = $0[keyPath: path].bodyBytes
             $0[keyPath: path].frameBytes = max($0[keyPath: path].frameBytes, body + Self.frameRoomBytes)
+        }
+        derive("\(section).queued_bytes") {
+            $0[keyPath: path].queuedBytes = min($0[keyPath: path].queuedBytes, $0[keyPath: path].memoryBytes)
         }
         derive("\(section).channel_bytes") {
             let limits = $0[keyPath: path]

@@ -75,7 +75,7 @@ struct BrokerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp(BrokerValues.help("limits.body_bytes"), valueName: "bytes"))
     var bodyBytes: String?
 
-    @Option(help: ArgumentHelp(BrokerValues.help("limits.queued_bytes"), valueName: "bytes"))
+    @Option(help: ArgumentHelp(BrokerValues.help("limits.memory_bytes"), valueName: "bytes"))
     var memoryBytes: String?
 
     @Option(
@@ -151,7 +151,7 @@ struct BrokerCommand: AsyncParsableCommand {
         let limits = [
             ("capacity_default", capacity, "--capacity"), ("expiry_default_seconds", expiry, "--expiry"),
             ("group_expiry_default_seconds", groupExpiry, "--group-expiry"), ("body_bytes", bodyBytes, "--body-bytes"),
-            ("queued_bytes", memoryBytes, "--memory-bytes"),
+            ("memory_bytes", memoryBytes, "--memory-bytes"),
         ]
         for (name, value, flag) in limits {
             try settings.set("limits.\(name)", to: value.map { [$0] } ?? [], from: flag)

@@ -38,6 +38,11 @@ enum BrokerOps {
         .gauge("memberships", "Members of all groups together."),
         .gauge("queued_messages", "Messages waiting for a reader. Growing: readers are too slow or gone."),
         .gauge("queued_bytes", "Bytes of the messages waiting for a reader."),
+        .gauge(
+            "memory_bytes",
+            "Bytes the memory budget counts: queues, links, what is kept for resuming, tables as an estimate."
+        ),
+        .counter("memory_refusals", "Requests and messages refused because the memory budget was used up."),
         .gauge("receives", "Readers waiting for a message."),
         .gauge("tails", "People watching messages pass. Each costs a copy of what matches."),
         .counter("frames_in", "Frames read."),

@@ -7,17 +7,15 @@ enum StatusPage {
         (
             "HOLDS",
             [
-                "sessions", "strangers", "namespaces", "channels", "groups", "memberships", "queued_messages",
-                "queued_bytes",
-                "receives", "tails",
+                "sessions", "detached", "strangers", "namespaces", "channels", "groups", "memberships",
+                "queued_messages", "queued_bytes", "memory_bytes", "receives", "tails",
             ]
         ),
         (
             "TRAFFIC",
             [
                 "frames_in", "frames_out", "bytes_in", "bytes_out", "sends", "group_sends", "group_deliver_frames",
-                "delivers",
-                "hand_outs", "errors",
+                "delivers", "hand_outs", "resumed", "resume_refused", "memory_refusals", "errors",
             ]
         ),
     ]

@@ -215,9 +215,9 @@ struct LifeTests {
             _ = try await client.settled()
             let status = try #require(try await broker.server.status().map)
             let listed = [
-                "broker", "epoch", "pid", "uptime_milliseconds", "endpoints", "sessions", "strangers", "namespaces",
-                "channels", "groups", "memberships", "queued_messages", "queued_bytes", "receives", "tails",
-                "frames_in",
+                "broker", "epoch", "pid", "uptime_milliseconds", "endpoints", "sessions", "detached",
+                "resumed", "resume_refused", "strangers", "namespaces", "channels", "groups", "memberships",
+                "queued_messages", "queued_bytes", "memory_bytes", "memory_refusals", "receives", "tails", "frames_in",
                 "frames_out", "bytes_in", "bytes_out", "sends", "group_sends", "group_deliver_frames", "delivers",
                 "hand_outs", "errors", "drops", "refused", "reloads", "tls_failures",
             ]

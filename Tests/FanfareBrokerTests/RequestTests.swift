@@ -102,7 +102,8 @@ struct RequestTests {
         let requests: [Int: Request] = [
             10: .send(id: 1, channel: "c", body: [], SendOptions()), 11: .receive(id: 1, channel: "r", count: 1),
             13: .giveBack(id: 1, channel: "c", GivenBack(body: [], order: 1, deadline: Instant(nanoseconds: 0))),
-            14: .report(Report(received: 0, taken: [.init(channel: "c", taken: 1, held: 0)], dropped: [])), 15: .openChannels(id: 1, []),
+            14: .report(Report(received: 0, taken: [.init(channel: "c", taken: 1, held: 0)], dropped: [])),
+            15: .openChannels(id: 1, []),
             20: .groupAdd(id: 1, group: "g", channels: ["c"], groupExpiry: nil),
             22: .groupSend(id: 1, group: "g", body: [], GroupSendOptions()), 30: .flush(1),
             31: .inspect(1, InspectionQuery(.status)), 32: .tail(1, TailQuery(kind: .group, match: Glob("*"))),

@@ -59,7 +59,7 @@ struct ResumeTests {
 
     // MARK: Going on
 
-    @Test("a session goes on where its connection broke: what came meanwhile follows, memberships stay, nobody else notices")
+    @Test("a session goes on where its connection broke: what came meanwhile follows, and nobody else notices")
     func goesOn() async throws {
         try await TemporaryBroker.run { broker in
             let first = try await open(broker)
@@ -94,7 +94,8 @@ struct ResumeTests {
             _ = try await sender.settled()
             let replies = try await second.connection.settled()
             #expect(numbers(replies) == [2, 5])
-            guard replies.count == 4, case .groupDeliver(let delivery) = replies[1], case .handOut(2, let message) = replies[2]
+            guard replies.count == 4, case .groupDeliver(let delivery) = replies[1],
+                case .handOut(2, let message) = replies[2]
             else {
                 Issue.record("\(replies)")
                 return
@@ -324,9 +325,10 @@ struct ResumeTests {
             try await lose(first, of: broker)
             let sender = try await broker.session()
             let body = Body(repeating: 1, count: 40_000)
-            for _ in 0..<2 { try await sender.write(.groupSend(id: nil, group: "room", body: body, GroupSendOptions())) }
+            let message = Request.groupSend(id: nil, group: "room", body: body, GroupSendOptions())
+            for _ in 0..<2 { try await sender.write(message) }
             _ = try await sender.settled()
-            for _ in 0..<5 { try await sender.write(.groupSend(id: nil, group: "room", body: body, GroupSendOptions())) }
+            for _ in 0..<5 { try await sender.write(message) }
             try await sender.write(.send(id: 7, channel: "n!1", body: [1], SendOptions()))
             #expect(try await sender.settled().map { $0.isError(.channelFull, id: 7) } == [true])
             #expect(try await broker.drops("link_overflow") == 6)

@@ -143,6 +143,11 @@ struct Broker {
         return Said(effects: effects)
     }
 
+    /// The shell holds so many bytes.
+    mutating func hold(outside bytes: Int) {
+        core.outsideBytes = bytes
+    }
+
     /// Lets time pass and says what that brought.
     @discardableResult
     mutating func pass(milliseconds: UInt64) -> Said {

@@ -149,6 +149,9 @@ private struct Values: Sendable, Equatable {
         #expect(raised.frameBytes == raised.bodyBytes + Limits().frameBytes - Limits().bodyBytes)
         let lowered = try settings("limits: {queued_bytes: 8MiB}").values.limits
         #expect(lowered.channelBytes == lowered.queuedBytes)
+        let small = try settings("limits: {memory_bytes: 8MiB}").values.limits
+        #expect(small.queuedBytes == small.memoryBytes)
+        #expect(small.channelBytes == small.memoryBytes)
     }
 
     @Test func `the command line wins over the file, and its errors name the flag`() throws {

@@ -100,7 +100,7 @@ enum StateFormat {
         case head = 1
         /// name, ...
         case namespaces
-        /// number, HELLO frame, age, flushing, is congested, missed
+        /// number, HELLO frame, age, flushing, is congested, [reason, count, ...]
         case session
         /// token, base, count, requests taken, frames, credential. In the order of the sessions.
         case kept

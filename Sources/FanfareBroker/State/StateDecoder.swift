@@ -116,7 +116,7 @@ struct StateDecoder {
         var session = CoreState.Session(number: number, hello: hello, age: try fields.bits())
         session.flushing = try fields.optional()
         session.isCongested = try fields.bool()
-        session.missed = try fields.bits()
+        session.missed = try missed(&fields)
         state.core.sessions.append(session)
     }
 
@@ -138,14 +138,20 @@ struct StateDecoder {
         channel.held = try fields.bits()
         channel.messages = try fields.bits()
         channel.drops = try fields.bits()
-        var missed = StateFields(try fields.list())
-        while missed.hasMore {
-            guard let reason = UInt8(exactly: try missed.int()).flatMap(DropReason.init(rawValue:)) else {
+        channel.missed = try missed(&fields)
+        state.core.channels.append(channel)
+    }
+
+    private func missed(_ fields: inout StateFields) throws(StateFailure) -> [CoreState.Missed] {
+        var list = StateFields(try fields.list())
+        var missed: [CoreState.Missed] = []
+        while list.hasMore {
+            guard let reason = UInt8(exactly: try list.int()).flatMap(DropReason.init(rawValue:)) else {
                 throw damaged("an unknown reason")
             }
-            channel.missed.append(CoreState.Missed(reason: reason, count: try missed.bits()))
+            missed.append(CoreState.Missed(reason: reason, count: try list.bits()))
         }
-        state.core.channels.append(channel)
+        return missed
     }
 
     /// Reads what belongs to the last channel.

@@ -76,9 +76,13 @@ struct StateEncoder {
             .session,
             [
                 .bits(session.number), .binary(frame.withUnsafeBytes { Array($0) }), .bits(session.age),
-                .optional(session.flushing), .bool(session.isCongested), .bits(session.missed),
+                .optional(session.flushing), .bool(session.isCongested), encode(session.missed),
             ]
         )
+    }
+
+    private func encode(_ missed: [CoreState.Missed]) -> MessageValue {
+        .array(missed.flatMap { [.index(Int($0.reason.rawValue)), .bits($0.count)] })
     }
 
     private mutating func encode(_ channel: CoreState.Channel) throws(StateFailure) {
@@ -88,7 +92,7 @@ struct StateEncoder {
                 .index(channel.namespace), .string(channel.name),
                 channel.attributes.map { .map($0.mapValues { .string($0) }) } ?? .null, .bits(channel.held),
                 .bits(channel.messages), .bits(channel.drops),
-                .array(channel.missed.flatMap { [.index(Int($0.reason.rawValue)), .bits($0.count)] }),
+                encode(channel.missed),
             ]
         )
         try encode(queue: channel.queue)

@@ -94,6 +94,12 @@ package final class FrameConnection {
     /// Bytes written and not yet taken by the kernel.
     package var pendingBytes: Int { out.count + (writer?.pendingBytes ?? 0) }
 
+    /// The tick of the ``WriteTurn`` since when the oldest byte the kernel has not taken waits; `nil` when none does.
+    package var waitingSince: Int? { writer?.waitingSince }
+
+    /// Bytes held for this connection: those not taken by the kernel, and the start of a frame that is coming.
+    package var heldBytes: Int { pendingBytes + decoder.bufferedBytes }
+
     /// Gathers one frame from a broker; it leaves at the end of this loop turn.
     package func write(_ reply: Reply) {
         guard isOpen else { return }
@@ -127,7 +133,7 @@ package final class FrameConnection {
         isDirty = false
         guard isOpen, out.count > 0, let writer else { return }
         traffic.bytesOut += UInt64(out.count)
-        let outcome = out.withUnsafeBytes { writer.write($0) }
+        let outcome = out.withUnsafeBytes { writer.write($0, at: turn.tick) }
         out.removeAll()
         if outcome == .failed { close() }
     }

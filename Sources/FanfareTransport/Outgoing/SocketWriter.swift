@@ -109,12 +109,21 @@ package final class SocketWriter {
     ///
     /// - Parameter bytes: Not kept; what the kernel does not take is copied.
     package func write(_ bytes: UnsafeRawBufferPointer) -> Outcome {
+        write(bytes, at: 0)
+    }
+
+    /// The same, for an owner that asks ``waitingSince``.
+    ///
+    /// - Parameters:
+    ///   - bytes: Not kept; what the kernel does not take is copied.
+    ///   - now: The tick.
+    package func write(_ bytes: UnsafeRawBufferPointer, at now: Int) -> Outcome {
         guard isOpen, endWhenDrained == nil else { return .failed }
         guard !bytes.isEmpty else { return backlog == nil ? .written : .pending }
         let taken = directDescriptor >= 0 ? Self.send(bytes, to: directDescriptor) : 0
         guard taken >= 0 else { return .failed }
         guard taken < bytes.count else { return .written }
-        waiting().queue.append(opaque: UnsafeRawBufferPointer(rebasing: bytes[taken...]), at: 0)
+        waiting().queue.append(opaque: UnsafeRawBufferPointer(rebasing: bytes[taken...]), at: now)
         return .pending
     }
 

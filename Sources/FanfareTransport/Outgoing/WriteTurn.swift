@@ -8,6 +8,8 @@ package final class WriteTurn {
     private var dirty: ContiguousArray<FrameConnection> = []
     private var flushed: ContiguousArray<FrameConnection> = []
     private var isScheduled = false
+    /// When it is, in ticks of any length: what waits from now on waits since then. Whoever watches ages moves it.
+    package var tick = 0
     private let loop: any EventLoop
     /// The same, if it is ours: its next turn costs no allocation.
     private let ours: EpollLoop?

@@ -1,0 +1,139 @@
+import FanfareBroker
+import FanfareModel
+import FanfareProtocol
+import Testing
+
+/// What waits and is not taken: by age, in tails, and against the memory of the whole broker.
+struct OverloadTests {
+    private func member(_ node: String, _ broker: TemporaryBroker) async throws -> RawConnection {
+        let member = try await broker.session(node: node)
+        try await member.write(.groupAdd(id: 1, group: "room", channels: ["\(node)!1"], groupExpiry: nil))
+        #expect(try await member.reply() == .ack(1))
+        return member
+    }
+
+    private func message(_ bytes: Int) -> Request {
+        .groupSend(id: nil, group: "room", body: Body(repeating: 7, count: bytes), GroupSendOptions())
+    }
+
+    @Test("a peer that takes nothing for too long is pushed nothing more, however little waits for it")
+    func age() async throws {
+        var limits = Limits()
+        limits.linkAge = Milliseconds(1_000)
+        try await TemporaryBroker.run(limits) { broker in
+            let slow = try await member("slow", broker)
+            let sender = try await broker.session(.publish)
+            // More than the kernel holds, far less than `link_bytes`.
+            for _ in 0..<20 { try await sender.write(message(65_536)) }
+            _ = try await sender.settled()
+            var sent = 20
+            try await poll("the old bytes are noticed") {
+                try await sender.write(message(1))
+                _ = try await sender.settled()
+                sent += 1
+                return try await broker.drops("link_overflow") > 0
+            }
+            let missed = UInt64(try await broker.drops("link_overflow"))
+            var received: UInt64 = 0
+            while let reply = try await slow.reply() {
+                if case .gap(let gap) = reply {
+                    #expect(gap == Gap(name: nil, count: missed, reason: .linkOverflow))
+                    break
+                }
+                received += 1
+            }
+            #expect(received + missed == UInt64(sent))
+        }
+    }
+
+    @Test("a tail nobody reads costs only itself: its copies are skipped and counted, its connection stays")
+    func stalledTail() async throws {
+        var limits = Limits()
+        limits.tailBytes = 65_536
+        limits.linkBytes = 4 * 1_048_576
+        try await TemporaryBroker.run(limits) { broker in
+            let watcher = try await broker.session(.admin, node: "watcher")
+            try await watcher.write(.groupAdd(id: 1, group: "other", channels: ["watcher!1"], groupExpiry: nil))
+            #expect(try await watcher.reply() == .ack(1))
+            var query = TailQuery(kind: .group, match: Glob("room"))
+            query.ratePerSecond = 10_000
+            try await watcher.write(.tail(2, query))
+            try await broker.eventually("tails", is: 1)
+            let reader = try await member("reader", broker)
+            let sender = try await broker.session(.publish)
+            let total = 400
+            for _ in 0..<total {
+                try await sender.write(message(16_384))
+                guard case .groupDeliver? = try await reader.reply() else {
+                    Issue.record("the group lost a message")
+                    return
+                }
+            }
+            try await sender.write(.groupSend(id: nil, group: "other", body: [1], GroupSendOptions()))
+            _ = try await sender.settled()
+            #expect(try await broker.count("tails") == 1)
+            var (copies, skipped) = (0, 0)
+            var others = 0
+            func count(_ replies: [Reply]) {
+                for reply in replies {
+                    if case .tailed(2, let copy) = reply {
+                        copies += 1
+                        skipped += Int(copy.skipped)
+                    }
+                    if case .groupDeliver = reply { others += 1 }
+                    if case .gap = reply { Issue.record("the tail cost its link messages") }
+                }
+            }
+            count(try await watcher.settled())
+            #expect(copies < total)
+            try await sender.write(message(1))
+            _ = try await sender.settled()
+            count(try await watcher.settled())
+            #expect(copies + skipped == total + 1)
+            #expect(skipped > 0)
+            #expect(others == 1, "data goes on past a tail that is full")
+        }
+    }
+
+    @Test("the memory of the whole broker is bounded: unread links use it up, then everything new is refused")
+    func memory() async throws {
+        var limits = Limits()
+        limits.memoryBytes = 8 * 1_048_576
+        try await TemporaryBroker.run(limits) { broker in
+            let slow = [try await member("slow1", broker), try await member("slow2", broker)]
+            let sender = try await broker.session(.worker)
+            var sent: UInt64 = 0
+            while try await broker.drops("full") == 0, sent < 1_000 {
+                try await sender.write(message(65_536))
+                _ = try await sender.settled()
+                sent += 1
+            }
+            #expect(try await broker.count("memory_bytes") > limits.memoryBytes - 2 * 65_536)
+            #expect(try await broker.count("memory_bytes") < 2 * limits.memoryBytes)
+            try await sender.write(.send(id: 4, channel: "c", body: Body(repeating: 1, count: 65_536), SendOptions()))
+            guard case .error(4, let failure)? = try await sender.settled().first else {
+                Issue.record("a send found room")
+                return
+            }
+            #expect(failure.code == .channelFull)
+            #expect(failure.text.contains("memory_bytes"))
+            #expect(try await broker.count("memory_refusals") >= 2)
+            for connection in slow {
+                var received: UInt64 = 0
+                while received + 1 < sent, let reply = try await connection.reply() {
+                    if case .groupDeliver = reply { received += 1 }
+                }
+                #expect(received + 1 == sent, "what was promised arrives")
+            }
+            try await poll("there is room again") {
+                try await sender.write(.send(id: 5, channel: "c", body: [1], SendOptions()))
+                return try await sender.settled() == [.ack(5)]
+            }
+            try await sender.write(message(1))
+            _ = try await sender.settled()
+            for connection in slow {
+                #expect(try await connection.reply() == .gap(Gap(name: nil, count: 1, reason: .full)))
+            }
+        }
+    }
+}
