@@ -4,6 +4,8 @@ import FanfareModel
 import FanfareOps
 import Logging
 
+extension Role: ExpressibleByArgument {}
+
 /// What every command takes, and the way to the broker.
 struct GlobalOptions: ParsableArguments {
     @Option(
