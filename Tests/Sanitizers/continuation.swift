@@ -1,7 +1,15 @@
 import Dispatch
 
 /// Tasks that are resumed by other threads, as the documentation of continuations shows it: nothing here races. See
-/// thread.supp.
+/// locks.c.
+private final class Number: Sendable {
+    let value: Int
+
+    init(_ value: Int) {
+        self.value = value
+    }
+}
+
 @main enum Program {
     static func main() async {
         let queue = DispatchQueue(label: "other", attributes: .concurrent)
@@ -9,10 +17,10 @@ import Dispatch
             for _ in 0..<4 {
                 group.addTask {
                     for number in 0..<30_000 {
-                        let same: Int? = try? await withUnsafeThrowingContinuation { continuation in
-                            queue.async { continuation.resume(returning: number) }
+                        let same: Number? = try? await withUnsafeThrowingContinuation { continuation in
+                            queue.async { continuation.resume(returning: Number(number)) }
                         }
-                        precondition(same == number, "resumed with another number")
+                        precondition(same?.value == number, "resumed with another number")
                     }
                 }
             }

@@ -1,7 +1,7 @@
 import Dispatch
 import Synchronization
 
-/// Threads that meet at one Mutex, as its documentation shows it: nothing here races. See mutex.c.
+/// Threads that meet at one Mutex, as its documentation shows it: nothing here races. See locks.c.
 private final class Shared: Sendable {
     let numbers = Mutex<[Int]>([])
 }
