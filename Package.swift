@@ -188,8 +188,49 @@ let package = Package(
             dependencies: ["FanfareModel", "FanfareProtocol", "FanfareClient", "fanfare", .arguments]
         ),
         .testTarget(name: "FanfareBenchTests", dependencies: ["FanfareModel", "FanfareProtocol", "fanfare-bench"]),
+        // What must hold for any bytes at all, over the inputs that fuzzing has kept.
+        .testTarget(
+            name: "FuzzingTests",
+            dependencies: fuzzed,
+            path: "Tests/Fuzzing",
+            exclude: ["fanfare-fuzz", "corpus", "regressions"],
+            sources: ["Properties", "Replay"]
+        ),
     ]
 )
+
+// `scripts/fuzz` builds the same properties as a library, under a program whose inputs libFuzzer makes up. Programs
+// whose settings are fuzzed are libraries then: one program has one `main`.
+if Context.environment["FANFARE_FUZZ"] == "1" {
+    let programs = package.targets.filter { ["fanfare-broker", "fanfare-worker"].contains($0.name) }
+    package.products = []
+    package.targets.removeAll { [.executable, .test].contains($0.type) }
+    for program in programs {
+        let main = program.name.replacing("-", with: "_") + "_main"
+        let settings: [SwiftSetting] = [
+            .unsafeFlags(["-Xfrontend", "-entry-point-function-name", "-Xfrontend", main])
+        ]
+        package.targets.append(
+            .target(name: program.name, dependencies: program.dependencies, swiftSettings: settings)
+        )
+    }
+    package.targets += [
+        .target(name: "FuzzingProperties", dependencies: fuzzed, path: "Tests/Fuzzing/Properties"),
+        .executableTarget(
+            name: "fanfare-fuzz",
+            dependencies: ["FuzzingProperties"],
+            path: "Tests/Fuzzing/fanfare-fuzz"
+        ),
+    ]
+}
+
+/// What the properties of `Tests/Fuzzing` are about.
+var fuzzed: [Target.Dependency] {
+    [
+        "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareOps", "FanfareClient", "FanfareWorker",
+        "fanfare-broker", "fanfare-worker", "CAllocations", "CMsgpack", .logging, .nio, .nioPosix, .crypto,
+    ]
+}
 
 extension Target.Dependency {
     static var nio: Self { .product(name: "NIOCore", package: "swift-nio") }

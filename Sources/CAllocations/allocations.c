@@ -11,6 +11,7 @@
 #endif
 
 static _Thread_local bool is_apart;
+static _Thread_local uint64_t bytes_of_this_thread;
 static _Atomic uint64_t allocations, frees, bytes;
 
 fanfare_allocations fanfare_allocations_so_far(void)
@@ -43,8 +44,11 @@ void __libc_free(void *);
 
 bool fanfare_allocations_are_counted(void) { return true; }
 
+uint64_t fanfare_bytes_of_this_thread(void) { return bytes_of_this_thread; }
+
 static void count(size_t size)
 {
+    bytes_of_this_thread += size;
     if (is_apart) return;
     atomic_fetch_add_explicit(&allocations, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&bytes, size, memory_order_relaxed);
@@ -94,5 +98,31 @@ void free(void *block)
 #else
 
 bool fanfare_allocations_are_counted(void) { return false; }
+
+#ifdef FANFARE_SANITIZED
+
+// The sanitizer's own malloc tells who asks (sanitizer/allocator_interface.h).
+int __sanitizer_install_malloc_and_free_hooks(void (*)(const volatile void *, size_t), void (*)(const volatile void *));
+
+static void count(const volatile void *block, size_t size)
+{
+    (void)block;
+    bytes_of_this_thread += size;
+}
+
+static void ignore(const volatile void *block) { (void)block; }
+
+uint64_t fanfare_bytes_of_this_thread(void)
+{
+    static atomic_flag is_installed = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&is_installed)) __sanitizer_install_malloc_and_free_hooks(count, ignore);
+    return bytes_of_this_thread;
+}
+
+#else
+
+uint64_t fanfare_bytes_of_this_thread(void) { return bytes_of_this_thread; }
+
+#endif
 
 #endif

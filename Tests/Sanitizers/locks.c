@@ -1,13 +1,14 @@
-// Tells ThreadSanitizer of what it cannot see: preloaded into the tests by `scripts/sanitize thread`, which proves first
-// that mutex.swift and continuation.swift, which are correct, are reported without this file and are not with it.
+// Tells ThreadSanitizer of what it cannot see: preloaded into the tests by `scripts/sanitize thread`, which proves
+// first that mutex.swift and continuation.swift, which are correct, are reported without this file and are not with
+// it.
 //
-// Swift's Mutex locks in code of its caller, which is instrumented, as long as nobody else holds it. When somebody does,
-// it locks and unlocks inside libswiftSynchronization.so, with a futex and without instrumentation, so that two sections
-// under the same Mutex look like a race, and so does all they hand over.
+// Swift's Mutex locks in code of its caller, which is instrumented, as long as nobody else holds it. When somebody
+// does, it locks and unlocks inside libswiftSynchronization.so, with a futex and without instrumentation, so that two
+// sections under the same Mutex look like a race, and so does all they hand over.
 //
 // When a continuation is resumed before its task has come to wait for it, the two meet at an atomic inside
-// libswift_Concurrency.so, which is not instrumented either: the task goes on with what the other thread has made, and in
-// memory that it has read, and nothing tells that it came after.
+// libswift_Concurrency.so, which is not instrumented either: the task goes on with what the other thread has made, and
+// in memory that it has read, and nothing tells that it came after.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <sched.h>
@@ -52,8 +53,8 @@ __attribute__((swiftcall)) void unlock_slow(__attribute__((swift_context)) void 
     original(mutex);
 }
 
-// Swift's runtime releases the task when it is resumed, and acquires it when its job runs; a task that need not wait runs no
-// job. So who resumes gives the task a moment to come to wait, and who comes late acquires.
+// Swift's runtime releases the task when it is resumed, and acquires it when its job runs; a task that need not wait
+// runs no job. So who resumes gives the task a moment to come to wait, and who comes late acquires.
 
 struct context {
     void *unused[3];

@@ -22,6 +22,10 @@ bool fanfare_allocations_are_counted(void);
 /// What has been counted so far.
 fanfare_allocations fanfare_allocations_so_far(void);
 
+/// Bytes the calling thread has asked for since it began, apart or not; counted under sanitizers too, from the first call
+/// on. Differences of two calls on one thread tell what happened between them, whatever other threads do.
+uint64_t fanfare_bytes_of_this_thread(void);
+
 /// Runs `body`: what this thread allocates meanwhile does not count; what others do does. Callgrind knows this function
 /// by its name and does not count the instructions of this thread either.
 void fanfare_run_apart(void (*body)(void *), void *context);

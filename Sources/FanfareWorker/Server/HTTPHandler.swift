@@ -32,6 +32,9 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         worker.strangerLeft(self)
     }
 
+    /// Whether the answer is still being made.
+    var isBusy: Bool { exchange?.isBusy ?? false }
+
     /// Whether the connection is TLS.
     var isEncrypted: Bool { worker.isEncrypted }
 

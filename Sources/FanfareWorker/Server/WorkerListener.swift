@@ -111,7 +111,8 @@ final class WorkerListener {
         return getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 && kind == CInt(SOCK_STREAM.rawValue)
     }
 
-    private static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
+    /// Makes the pipeline of a handshake.
+    static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()
         limits.maxHeaderFieldSize = worker.limits.headerBytes
         limits.maxHeaderListSize = worker.limits.headerBytes
