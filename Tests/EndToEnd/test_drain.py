@@ -153,3 +153,24 @@ def test_visitors_of_a_drained_worker_find_the_other(house, workers, port):
         assert await ended(first) == 0
 
     asyncio.run(run())
+
+
+def test_an_operator_drains_a_worker_through_the_broker(house, workers, port):
+    async def run():
+        visitors = await enter_all(port, SOCKETS)
+        pids = {worker.pid: worker for worker in workers}
+        first = pids[visitors[0].pid]
+        house.cli("drain", "worker", first.name, "--within", "4")
+        gone = [visitor for visitor in visitors if visitor.pid == first.pid]
+        ends = await asyncio.gather(*(end_of(visitor) for visitor in gone))
+        assert {code for _, code, _ in ends} == {1012} and all(HINT.fullmatch(reason) for _, _, reason in ends)
+        assert await ended(first) == 0, first.text()
+        left = [visitor for visitor in visitors if visitor.pid != first.pid]
+        await asyncio.to_thread(eventually, lambda: len(house.members(GROUP)) == len(left), "its memberships are left")
+        await left[0].say("still here")
+        for visitor in left:
+            assert await visitor.hear() == "still here"
+        await chat.leave(*left)
+
+    asyncio.run(run())
+    assert [row["name"] for row in house.rows("workers")] != []
