@@ -1,6 +1,10 @@
-import FanfareBroker
 import FanfareCore
 import FanfareModel
+
+// Not in the small package of scripts/core-package.
+#if canImport(FanfareBroker)
+    import FanfareBroker
+#endif
 
 /// One random history, lived through by the core and by the oracle side by side.
 ///
@@ -170,14 +174,18 @@ struct Simulation {
         places = Dictionary(uniqueKeysWithValues: core.liveSessions.map { ($0, $0) })
     }
 
-    /// A state by way of the bytes of a file.
+    /// A state by way of the bytes of a file, where there is somebody to write them.
     private func readAgain(_ state: CoreState) throws -> CoreState {
-        // What is kept for sessions is not the core's; one token each is as little as there can be.
-        let kept = state.sessions.map { _ in
-            BrokerState.Kept(token: [1], base: 0, count: 0, requestsTaken: 0, kept: [])
-        }
-        let written = BrokerState(program: broker, takenAt: 1, clock: coreNow, core: state, kept: kept)
-        return try BrokerState(decoding: written.encoded(bytesMaximum: 1 << 30)).core
+        #if canImport(FanfareBroker)
+            // What is kept for sessions is not the core's; one token each is as little as there can be.
+            let kept = state.sessions.map { _ in
+                BrokerState.Kept(token: [1], base: 0, count: 0, requestsTaken: 0, kept: [])
+            }
+            let written = BrokerState(program: broker, takenAt: 1, clock: coreNow, core: state, kept: kept)
+            return try BrokerState(decoding: written.encoded(bytesMaximum: 1 << 30)).core
+        #else
+            return state
+        #endif
     }
 
     /// An effect as it would be if the clocks were one.
