@@ -118,8 +118,14 @@ private struct TLSPeer: Sendable {
             #expect(try await problem(.tls(host: host, port: peer.port), security, carrier) == nil)
         }
         var named = security
-        named.serverName = "broker.test"
-        #expect(try await problem(.tls(host: "127.0.0.1", port: peer.port), named, carrier) == nil)
+        for name in ["broker.test", "BROKER.test."] {
+            named.serverName = name
+            #expect(try await problem(.tls(host: "127.0.0.1", port: peer.port), named, carrier) == nil)
+        }
+        // That it holds the address is not enough.
+        named.serverName = "elsewhere.test"
+        let found = try await problem(.tls(host: "127.0.0.1", port: peer.port), named, carrier)
+        #expect(found?.contains("not for \"elsewhere.test\"") == true, "\(found ?? "no problem")")
         try await peer.stop()
     }
 

@@ -10,7 +10,9 @@ final class DialHandshake: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let endpoint: Endpoint
-    /// The name the certificate must hold.
+    /// The name the certificate must hold; `nil` where it must hold the address.
+    private let name: String?
+    /// What it must hold, for people.
     private let expectedName: String
     private let make: () -> FrameConnection
     private let promise: EventLoopPromise<Void>
@@ -34,7 +36,7 @@ final class DialHandshake: ChannelInboundHandler {
         let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
         let name = serverName ?? (isAddress ? nil : host)
         let promise = channel.eventLoop.makePromise(of: Void.self)
-        let handshake = DialHandshake(endpoint, expecting: name ?? host, make, promise)
+        let handshake = DialHandshake(endpoint, name: name, expecting: name ?? host, make, promise)
         do {
             let client = try NIOSSLClientHandler(context: tls, serverHostname: name)
             try channel.pipeline.syncOperations.addHandlers([client, handshake])
@@ -46,11 +48,13 @@ final class DialHandshake: ChannelInboundHandler {
 
     private init(
         _ endpoint: Endpoint,
+        name: String?,
         expecting expectedName: String,
         _ make: @escaping () -> FrameConnection,
         _ promise: EventLoopPromise<Void>
     ) {
         self.endpoint = endpoint
+        self.name = name
         self.expectedName = expectedName
         self.make = make
         self.promise = promise
@@ -69,6 +73,10 @@ final class DialHandshake: ChannelInboundHandler {
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         if case TLSUserEvent.handshakeCompleted? = event as? TLSUserEvent, !isOver {
+            let client = try? context.pipeline.syncOperations.handler(type: NIOSSLClientHandler.self)
+            if let name, client?.peerCertificate?.holds(name) != true {
+                return fail(TLSReason.otherName(expectedName), context.channel)
+            }
             end()
             let connection = make()
             self.connection = connection
@@ -140,7 +148,7 @@ enum TLSReason {
     ///   - certificate: What the broker has shown, if it came so far.
     static func text(_ error: any Error, expecting name: String, certificate: NIOSSLCertificate?) -> String {
         if let error = error as? NIOSSLExtraError, error == .failedToValidateHostname {
-            return "the broker's certificate is not for \"\(name)\"; dial a name it holds, or set the server name"
+            return otherName(name)
         }
         switch error as? NIOSSLError {
         case .uncleanShutdown?, .handshakeFailed(.zeroReturn)?, .handshakeFailed(.syscallError)?:
@@ -160,6 +168,10 @@ enum TLSReason {
         return refusals.first { text.contains($0.0) }?.1
     }
 
+    static func otherName(_ name: String) -> String {
+        "the broker's certificate is not for \"\(name)\"; dial a name it holds, or set the server name"
+    }
+
     private static func unverified(_ certificate: NIOSSLCertificate?) -> String {
         let now = time(nil)
         if let certificate, certificate.notValidAfter < now {
@@ -169,5 +181,20 @@ enum TLSReason {
             return "the broker's certificate is not valid yet; is this machine's clock right?"
         }
         return "no known CA has signed the broker's certificate; name its CA file"
+    }
+}
+
+extension NIOSSLCertificate {
+    /// Whether it is for this name, also by a wildcard for its first label (RFC 6125, section 6.4). NIOSSL is content
+    /// with a certificate for the address, which whoever answers the lookup of the name chooses.
+    fileprivate func holds(_ name: String) -> Bool {
+        var name = name.lowercased()
+        if name.hasSuffix(".") { name.removeLast() }
+        let parent = name.drop { $0 != "." }
+        return _subjectAlternativeNames().contains { held in
+            guard held.nameType == .dnsName else { return false }
+            let text = String(decoding: held.contents, as: UTF8.self).lowercased()
+            return text == name || (text.hasPrefix("*.") && parent.count > 1 && text.dropFirst() == parent)
+        }
     }
 }
