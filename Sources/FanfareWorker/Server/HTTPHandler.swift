@@ -171,7 +171,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     /// Whether it has a request whose answer is not on its way yet, whole.
-    var isBusy: Bool {
+    var owesAnswer: Bool {
         !hasAnswered && (request != nil || exchange != nil) || context?.channel.isWritable == false
     }
 

@@ -186,7 +186,7 @@ private final class HTTPBench: @unchecked Sendable {
         }.wait()
         try settle {
             let handler = try? channel.pipeline.syncOperations.handler(type: HTTPHandler.self)
-            return handler?.isBusy != true
+            return handler?.owesAnswer != true
         }
         let answer = Self.drain(peer)
         close(peer)
