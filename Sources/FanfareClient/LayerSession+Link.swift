@@ -181,6 +181,8 @@ extension LayerSession {
             return
         }
         if failure.code.isFatal || !isLinked { lastWord = failure }
+        // What ends an attempt is logged with its end.
+        guard isLinked else { return }
         logger.warning(
             "the broker refused",
             metadata: ["code": "\(failure.code.name)", "reason": "\(failure.text)"]

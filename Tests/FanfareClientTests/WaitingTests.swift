@@ -255,6 +255,17 @@ struct WaitingTests {
         }
     }
 
+    @Test("who is refused for who it is comes back seldom, also after a link that was good")
+    func backoffOfTheRefused() {
+        for _ in 0..<50 {
+            var backoff = Backoff()
+            backoff.refused()
+            for _ in 0..<3 {
+                #expect((2_500...5_000).contains(backoff.next(afterWelcome: true).nanoseconds / 1_000_000))
+            }
+        }
+    }
+
     @Test("a broker that asks to leave is left for good, and one that only goes is looked for again")
     func goAway() {
         for drains in [true, false] {
