@@ -8,6 +8,7 @@ import collections
 import pathlib
 import random
 import shutil
+import signal
 import tempfile
 import time
 import traceback
