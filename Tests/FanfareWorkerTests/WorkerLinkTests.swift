@@ -146,7 +146,7 @@ import Testing
         #expect((run.worker.counters.links, run.worker.counters.sessions) == (2, 1))
     }
 
-    @Test func `after a session that does not go on everybody is told of the gap once, behind what came before`() throws {
+    @Test func `after a session that does not go on all are told of the gap once, behind what came before`() throws {
         let run = EmbeddedWorker()
         run.connect()
         let page = try run.socket("a", wantsHello: true)

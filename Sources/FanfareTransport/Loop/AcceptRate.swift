@@ -26,6 +26,8 @@ package struct AcceptRate: Sendable {
     /// - Returns: 0 when it may be accepted; otherwise nothing was taken, and so many nanoseconds later one may be.
     package mutating func take(at now: UInt64) -> UInt64 {
         let lacking = fullAt > now ? min(fullAt - now, fillNanoseconds) : 0
+        // No further ahead than a full bucket's time, even when this is refused: a clock that went back is forgotten.
+        if lacking > 0 { fullAt = now + lacking }
         let lackingThen = lacking + tokenNanoseconds
         guard lackingThen <= fillNanoseconds else { return lackingThen - fillNanoseconds }
         let (then, overflows) = now.addingReportingOverflow(lackingThen)
