@@ -82,7 +82,7 @@ import Testing
         #expect(await silent.rest().isEmpty)
         gate.open()
         #expect(try #require(await client.head()).hasPrefix("HTTP/1.1 200 "))
-        #expect(String(decoding: await client.rest(), as: UTF8.self) == "late but whole")
+        #expect(String(decoding: await client.rest(), as: UTF8.self) == "late but whole\n")
         await client.close()
         await drained
     }
