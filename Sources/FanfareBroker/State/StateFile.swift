@@ -180,7 +180,7 @@ package struct StateFile: Sendable {
         }
         let age = now.wall - state.takenAt
         guard age <= ageMaximum.value else {
-            throw StateFailure("it is \(age) ms old, the limit \"resume_grace\" is \(ageMaximum.value) ms")
+            throw StateFailure("it is \(age) ms old, the limit \"resume_grace_seconds\" is \(ageMaximum.value) ms")
         }
         let passed = now.clock.nanoseconds.subtractingReportingOverflow(state.clock.nanoseconds)
         let milliseconds = passed.overflow ? .max : passed.partialValue / 1_000_000
