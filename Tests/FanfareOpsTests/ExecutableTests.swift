@@ -91,7 +91,9 @@ import Testing
     }
 
     @Test(arguments: [
-        ("fanfare-broker", ["--listen", "tls://localhost:1"], "no TLS yet"),
+        ("fanfare-broker", ["--listen", "tls://localhost:1"], "--tls-certificate"),
+        ("fanfare-broker", ["--listen", "unix:/a", "--socket-mode", "0666"], "--credentials"),
+        ("fanfare-broker", ["--credentials", "/nonexistent.yaml"], "/nonexistent.yaml"),
         ("fanfare-broker", ["--listen", "tcp://0.0.0.0:7411"], "--allow-remote-tcp"),
         ("fanfare-broker", ["--listen", "tcp://127.example.com:7411"], "--allow-remote-tcp"),
         ("fanfare-broker", ["--listen", "unix:/a", "--listen", "unix:/a"], "given twice"),
@@ -136,7 +138,9 @@ import Testing
                 ended.output == """
                     configuration is valid
                     listen: unix:/run/user/1/fanfare/broker.sock
+                    security: everybody who can connect, no TLS
                     ops: http://127.0.0.1:7412
+                    state: none
                     limits: capacity_default=200 expiry_default_seconds=0.5 sessions=9
 
                     """
