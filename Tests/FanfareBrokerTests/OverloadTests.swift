@@ -51,6 +51,8 @@ struct OverloadTests {
         var limits = Limits()
         limits.tailBytes = 65_536
         limits.linkBytes = 4 * 1_048_576
+        // The watcher reads only at the end, however long that takes here.
+        limits.linkAge = Milliseconds(3_600_000)
         try await TemporaryBroker.run(limits) { broker in
             let watcher = try await broker.session(.admin, node: "watcher")
             try await watcher.write(.groupAdd(id: 1, group: "other", channels: ["watcher!1"], groupExpiry: nil))
