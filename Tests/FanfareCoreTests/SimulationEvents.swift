@@ -17,8 +17,8 @@ extension Simulation {
             case .groupDiscard: 5
             case .cancel: 4
             case .openChannels, .closeChannels, .congestion: 3
-            case .close, .flood: 2
-            case .goodbye, .ping, .flush, .odd, .late, .restart: 1
+            case .close, .flood, .restart: 2
+            case .goodbye, .ping, .flush, .odd, .late: 1
             }
         }
     }
