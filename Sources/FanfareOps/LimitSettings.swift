@@ -242,17 +242,17 @@ extension Limits {
             10...60_000,
             "How long a flush or an outcome waits for the processes it asked."
         ),
-        .bytes(
-            "state_bytes",
-            \.stateBytes,
-            4_096...(64 * gibibyte),
-            "Size of the state file; a larger state is not written, and a larger file is not read."
-        ),
         .integer(
             "collections",
             \.collections,
             1...16_777_216,
             "Flushes and outcomes that wait at once; one more is answered limit_reached."
+        ),
+        .bytes(
+            "state_bytes",
+            \.stateBytes,
+            4_096...(64 * gibibyte),
+            "Size of the state file; a larger state is not written, and a larger file is not read."
         ),
     ]
 
