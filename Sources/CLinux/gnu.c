@@ -55,3 +55,14 @@ void fanfare_name_thread(pthread_t thread, const char *name)
     strncpy(shown, name, sizeof shown - 1);
     pthread_setname_np(thread, shown);
 }
+
+int fanfare_open_process(int process)
+{
+#ifdef SYS_pidfd_open
+    return (int)syscall(SYS_pidfd_open, process, 0);
+#else
+    (void)process;
+    errno = ENOSYS;
+    return -1;
+#endif
+}

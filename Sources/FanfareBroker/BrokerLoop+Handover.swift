@@ -80,6 +80,8 @@ extension BrokerLoop {
             peers.insert(peer, session)
             resumable[retained[index].token] = session
             detach(peer, session)
+            // Whether what was on its way has arrived is known when the client comes back.
+            peer.repliesBeforeAway = retained[index].base
         }
         // What has ended since then, and what would not be let in as it is any more.
         timePassed()

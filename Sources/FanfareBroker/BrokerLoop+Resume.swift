@@ -1,5 +1,6 @@
 import FanfareCore
 import FanfareModel
+import FanfareProtocol
 import FanfareTransport
 import Logging
 import NIOCore
@@ -28,11 +29,28 @@ extension BrokerLoop {
     func detach(_ peer: Peer, _ session: SessionID) {
         core.endTails(of: session)
         peer.awaySince = loop.now
-        peer.grace = loop.assumeIsolated().scheduleTask(in: limits.resumeGrace.amount) {
-            guard let peer = self.peers[session], peer.connection == nil else { return }
-            self.expel(session, nil)
+        peer.repliesBeforeAway = peer.retained?.count ?? 0
+        peer.grace = loop.assumeIsolated().scheduleTask(in: limits.resumeGrace.amount) { self.expelIfAway(session) }
+        // Nobody comes back from a process that has ended.
+        if let process = peer.arrival.user?.process, let loop = loop as? EpollLoop {
+            peer.departure = ProcessWatch(of: process, on: loop) { self.expelIfAway(session) }
         }
         logger.debug("session lost its link", metadata: ["session": "\(session.value)"])
+    }
+
+    /// Counts the group messages that were kept for a session whose client does not come back. Direct ones are counted
+    /// by the core.
+    func countLost(_ peer: Peer, of session: SessionID) {
+        guard peer.connection == nil, let retained = peer.retained else { return }
+        retained.forEach(after: peer.repliesBeforeAway) { payload in
+            guard case .groupDeliver(let delivery)? = (try? reader.reply(payload))?.first else { return }
+            core.lose(delivery, of: session, now: look())
+        }
+    }
+
+    private func expelIfAway(_ session: SessionID) {
+        guard let peer = peers[session], peer.connection == nil else { return }
+        expel(session, nil)
     }
 
     /// Ends sessions for which more is kept than may be, while nobody comes for it.

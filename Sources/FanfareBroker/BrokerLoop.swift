@@ -103,6 +103,11 @@ final class BrokerLoop {
 
     /// Ends a session that has not asked for it, and says why if there is something to say.
     func expel(_ session: SessionID, _ failure: Failure?) {
+        if let peer = peers[session], peer.connection == nil {
+            run()
+            links.dismiss(peer)
+            countLost(peer, of: session)
+        }
         core.close(session, now: look(), into: &effects)
         run()
         end(session, failure)
@@ -262,7 +267,7 @@ final class BrokerLoop {
         guard let peer = peers.remove(session) else { return }
         if let retained = peer.retained { resumable.removeValue(forKey: retained.token) }
         peer.retained = nil
-        peer.grace?.cancel()
+        peer.stopWaiting()
         add(peer.traffic, to: &ended)
         if let failure { write(.error(nil, failure), to: peer) }
         dismiss(peer)
@@ -352,7 +357,7 @@ final class BrokerLoop {
         timer?.task.cancel()
         let everyone = everyone
         for (session, peer) in peers {
-            peer.grace?.cancel()
+            peer.stopWaiting()
             _ = peers.remove(session)
         }
         for peer in everyone { peer.connection?.close() }

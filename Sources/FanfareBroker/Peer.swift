@@ -31,8 +31,12 @@ final class Peer: FrameReceiver {
     var retained: Retained?
     /// When the connection was lost, while the session waits for another one.
     var awaySince = NIODeadline.uptimeNanoseconds(0)
+    /// Counted replies when the connection was lost: those after it reached nobody, unless another connection comes.
+    var repliesBeforeAway: UInt64 = 0
     /// Ends the session when no connection has come by then.
     var grace: Scheduled<Void>?
+    /// Ends the session when the process behind it ends while there is no connection.
+    var departure: ProcessWatch?
     /// A request to leave that came while there was no connection.
     var owedGoAway: Reply?
     /// What earlier connections of the session carried.
@@ -88,9 +92,15 @@ final class Peer: FrameReceiver {
         clockToldAt = former.clockToldAt
         owedGoAway = former.owedGoAway
         earlier = former.traffic
-        former.grace?.cancel()
+        former.stopWaiting()
         former.session = nil
         former.retained = nil
+    }
+
+    /// Nobody is waited for any more.
+    func stopWaiting() {
+        grace?.cancel()
+        departure?.cancel()
     }
 
     func connectionOpened(_ connection: FrameConnection) {

@@ -87,6 +87,19 @@ final class Retained {
         self.count += UInt64(count)
     }
 
+    /// Passes on the payload of each kept reply after the first `received` counted ones.
+    func forEach(after received: UInt64, _ body: (UnsafeRawBufferPointer) -> Void) {
+        frames.withUnsafeBytes { bytes in
+            var (place, number) = (0, base)
+            while let frame = Self.frame(at: place, of: bytes) {
+                place += frame.count
+                guard !Self.isClock(frame) else { continue }
+                number += 1
+                if number > received { body(UnsafeRawBufferPointer(rebasing: frame.dropFirst(Self.prefixBytes))) }
+            }
+        }
+    }
+
     // MARK: Letting go
 
     /// Lets go of the first `received` counted replies. A number that cannot be true changes nothing.

@@ -1,4 +1,4 @@
-import FanfareModel
+package import FanfareModel
 
 // What only the owner of process channels asks: REPORT, OPEN_CHANNELS, CLOSE_CHANNELS.
 extension Core {
@@ -84,5 +84,20 @@ extension Core {
                 "the broker knows \(channels.count) channels, its limit \"channels\" is \(limits.channels)"
             )
         }
+    }
+
+    /// Counts a group message that the shell kept for a session and that nobody comes for any more, as `owner_gone`.
+    /// Before the session is closed.
+    package mutating func lose(_ delivery: GroupDelivery, of session: SessionID, now: Instant) {
+        guard let slot = slot(of: session) else { return }
+        let namespace = sessions[slot].namespace
+        guard let group = group(named: delivery.group, in: namespace),
+            let members = groups[group].owners.first(where: { $0.session == slot })?.members.count
+        else { return }
+        let excluded = Set(delivery.exclude).count { name in
+            guard let channel = channel(named: name, in: namespace) else { return false }
+            return channels[channel].owner == slot && channels[channel].groups[group] != nil
+        }
+        drop(UInt64(members - excluded), .ownerGone, group: delivery.group, namespace, owner: slot, now)
     }
 }

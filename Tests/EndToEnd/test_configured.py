@@ -358,6 +358,7 @@ def test_a_restarted_broker_costs_no_subscription(house, workers, broker, port):
         assert (await ask(socket, id=3, subscribe=["a"])) == {"id": 3, "ok": True}
         await asyncio.to_thread(house.broker, name="heir")
         await asyncio.to_thread(eventually, lambda: len(house.members("pubsub_a")) == 1, "it is a member again")
+        assert await hear_json(socket) == {"missed": {"reason": "reconnected"}}
         # The reply and the message come on different ways: in any order.
         await socket.send(json.dumps({"id": 4, "publish": "a", "message": 2}))
         heard = [await hear_json(socket), await hear_json(socket)]

@@ -57,6 +57,31 @@ struct ResumeTests {
         return limits
     }
 
+    @Test("what was kept for a client that does not come back is counted: direct messages and each member's copy")
+    func countsWhatWasKept() async throws {
+        var limits = Limits()
+        limits.resumeGrace = Milliseconds(300)
+        try await TemporaryBroker.run(limits) { broker in
+            let first = try await open(broker)
+            let names = ["n!1", "n!2", "n!3"]
+            try await first.connection.write(.groupAdd(id: 1, group: "room", channels: names, groupExpiry: nil))
+            #expect(try await first.connection.reply() == .ack(1))
+            let sender = try await broker.session(.publish)
+            let group = Request.groupSend(id: nil, group: "room", body: [1], GroupSendOptions(exclude: ["n!2", "x"]))
+            try await sender.write(group)
+            guard case .groupDeliver? = try await first.connection.reply() else {
+                Issue.record("the first one was not delivered")
+                return
+            }
+            try await lose(first, of: broker)
+            try await sender.write(group)
+            try await sender.write(group)
+            try await sender.write(send(7))
+            try await broker.eventually("detached", is: 0)
+            #expect(try await broker.drops("owner_gone") == 5)
+        }
+    }
+
     // MARK: Going on
 
     @Test("a session goes on where its connection broke: what came meanwhile follows, and nobody else notices")

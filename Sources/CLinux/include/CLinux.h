@@ -30,6 +30,10 @@ size_t fanfare_send_each(const int *descriptors, size_t count, const void *bytes
 /// milliseconds, rounded up.
 int fanfare_epoll_wait(int epoll, struct epoll_event *events, int count, long long nanoseconds);
 
+/// pidfd_open(2), closed on exec: a descriptor that is readable once the process has ended. -1 when there is no such
+/// process, or the kernel is before 5.3.
+int fanfare_open_process(int process);
+
 /// pthread_setname_np(3): at most 15 bytes of `name` are shown.
 void fanfare_name_thread(pthread_t thread, const char *name);
 

@@ -22,6 +22,8 @@ package struct SocketUser: Sendable, Equatable {
     package var user: UInt32
     /// The primary group first, then the others.
     package var groups: [UInt32]
+    /// The process that connected; `nil` when it is in another PID namespace.
+    package var process: Int32?
 
     // What Swift's Glibc module leaves out.
     private static let peerCredentials: CInt = 17
@@ -43,6 +45,7 @@ package struct SocketUser: Sendable, Equatable {
         guard getsockopt(descriptor, SOL_SOCKET, Self.peerCredentials, &facts, &length) == 0,
             length == facts.count * MemoryLayout<UInt32>.size
         else { return nil }
+        process = facts[0] == 0 ? nil : Int32(exactly: facts[0])
         user = facts[1]
         groups = [facts[2]]
         var others = [gid_t](repeating: 0, count: Self.groupsMaximum)

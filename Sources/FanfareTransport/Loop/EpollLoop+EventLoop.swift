@@ -51,3 +51,10 @@ extension EpollLoop {
         stop { queue.async { callback(nil) } }
     }
 }
+
+extension EventLoop {
+    /// ``EpollLoop/afterOthers(_:)``; on any other loop a turn later. On the loop.
+    package func runAfterOthers(_ task: @escaping () -> Void) {
+        if let loop = self as? EpollLoop { loop.afterOthers(task) } else { assumeIsolated().execute(task) }
+    }
+}

@@ -378,11 +378,20 @@ package final class WorkerLoop {
         for socket in deadlines.due(at: ticks).compactMap({ sockets[$0] }) { checkLife(of: socket) }
         for (socket, deadline) in leaving.values where deadline <= ticks { socket.abandon(.abnormal) }
         for (socket, deadline) in ending.values where deadline <= ticks { socket.service.cancel(socket) }
-        for (handler, deadline) in strangers.values where deadline <= ticks {
+        abandon(strangers.values.filter { $0.deadline <= ticks }.map(\.handler)[...])
+    }
+
+    /// Lets go of connections that came to nothing, some in each turn: messages do not wait until thousands are closed.
+    private func abandon(_ late: ArraySlice<HTTPHandler>) {
+        for handler in late.prefix(Self.abandonedPerTurn) where strangers[ObjectIdentifier(handler)] != nil {
             counters.handshakesDropped += 1
             handler.abandon()
         }
+        let rest = late.dropFirst(Self.abandonedPerTurn)
+        if !rest.isEmpty { eventLoop.runAfterOthers { [self] in abandon(rest) } }
     }
+
+    private static let abandonedPerTurn = 32
 
     /// Takes no connection and no message any more, and closes every socket with 1001.
     ///

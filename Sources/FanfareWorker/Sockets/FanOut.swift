@@ -224,7 +224,7 @@ final class FanOut {
         let next = { [self] in
             if underWay.isEmpty { burstEnded() } else { goOn(atMost: membersPerTurn) }
         }
-        if let loop = loop as? EpollLoop { loop.afterOthers(next) } else { loop.assumeIsolated().execute(next) }
+        loop.runAfterOthers(next)
     }
 
     /// Has the members that fell short keep the rest, all of them before any may leave or call others.
