@@ -18,7 +18,7 @@ package final class DescriptorListener: DescriptorHandler {
 
     /// Connections accepted in one turn; the next ones wait for the loop's other work. Few: each costs a tenth of a
     /// millisecond with its handshake, and in a storm messages go out between one turn's and the next.
-    private static let acceptsPerTurn = 8
+    private static let acceptsPerTurn = 2
     /// Descriptors that connections leave to everything else, a quarter of all at most. Without one the process could
     /// not answer on its operations port; and libdispatch ends it, as it reads `/proc` when its queues are busy.
     private static let reserve: CInt = 32

@@ -391,7 +391,7 @@ package final class WorkerLoop {
         if !rest.isEmpty { eventLoop.runAfterOthers { [self] in abandon(rest) } }
     }
 
-    private static let abandonedPerTurn = 32
+    private static let abandonedPerTurn = 4
 
     /// Takes no connection and no message any more, and closes every socket with 1001.
     ///
