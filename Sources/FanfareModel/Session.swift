@@ -234,5 +234,7 @@ package enum Protocol {
     /// Bytes of a resume token, at most: another broker's may be longer than ours.
     package static let resumeTokenBytesMaximum = 64
     /// What this build offers beyond the core of version 1; see `proto/PROTOCOL.md`, section 3.
-    package static let capabilities = ["inspect", "tail", "outcome", "overflow", clockCapability, resumeCapability, "admin"]
+    package static let capabilities = [
+        "inspect", "tail", "outcome", "overflow", clockCapability, resumeCapability, "admin",
+    ]
 }
