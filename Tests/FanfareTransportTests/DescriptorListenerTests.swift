@@ -89,7 +89,7 @@ import Testing
         let peers = try (0..<100).map { _ in try #require(Self.connect(to: address)) }
         let first = try await run.onLoop { _ in
             listener.value.start()
-            for _ in 0..<5 { listener.value.ready(.readable) }
+            for _ in 0..<3 { listener.value.ready(.readable) }
             return (accepted.value.count, listener.value.ratePauses)
         }
         #expect(first == (5, 1))
