@@ -73,7 +73,7 @@ extension Core {
                 let reason = sessions[owner].isCongested ? DropReason.linkOverflow : .full
                 miss(members, reason, by: owner, of: delivery.group, groups[group].namespace, now)
             } else {
-                tellMissed(by: owner, &effects)
+                if sessions[owner].hasMissed { tellMissed(by: owner, &effects) }
                 effects.aim(at: sessions[owner].id)
                 counters.groupDeliverFrames += 1
                 if delivery.outcome != nil { reached.append((owner, members)) }

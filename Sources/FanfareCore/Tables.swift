@@ -134,7 +134,9 @@ struct Session {
     /// Whether more waits for its connection than may: nothing is pushed to it until that has gone.
     var isCongested = false
     /// Group messages it missed and has not been told of.
-    var missed: [Missed] = []
+    var missed: [Missed] = [] { didSet { hasMissed = !missed.isEmpty } }
+    /// Asked for each owner of each group message, which should not have to look at an array.
+    private(set) var hasMissed = false
 }
 
 /// A world of names of its own.

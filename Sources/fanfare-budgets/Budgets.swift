@@ -49,7 +49,7 @@ struct Budget {
         Budget(.brokerSend, allocations: 5, instructions: 32_000),
         Budget(.brokerDeliver, allocations: 4, instructions: 21_000),
         Budget(.brokerGroupSend, allocations: 0.08, instructions: 2_130),
-        Budget(.workerTextIn, allocations: 10.2, instructions: 23_600),
+        Budget(.workerTextIn, allocations: 14, instructions: 27_000),
         Budget(.workerFanOut, allocations: 0.07, instructions: 280),
         Budget(.workerDeliver, allocations: 11.4, instructions: 29_200),
         Budget(.workerPing, allocations: 0.3, instructions: 2_270),
