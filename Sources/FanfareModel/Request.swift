@@ -149,8 +149,8 @@ package struct InspectionQuery: Sendable, Equatable {
         /// Whether the role `worker` may ask for it, in its own namespace.
         package var isOpenToWorkers: Bool {
             switch self {
-            case .groups, .group, .channels, .channel: true
-            case .status, .sessions, .drops: false
+            case .groups, .group, .channels, .channel, .sessions: true
+            case .status, .drops: false
             }
         }
     }

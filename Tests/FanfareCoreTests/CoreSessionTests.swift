@@ -64,7 +64,6 @@ struct CoreSessionTests {
             (Role.publish, Request.receive(id: 1, channel: "jobs", count: 1)),
             (.publish, .groupAdd(id: 1, group: "all", channels: ["jobs"], groupExpiry: nil)),
             (.worker, .inspect(1, InspectionQuery(.status))),
-            (.worker, .inspect(1, InspectionQuery(.sessions))),
             (.worker, .inspect(1, InspectionQuery(.drops))),
             (.worker, .tail(1, TailQuery(kind: .group, match: Glob("*")))),
             (.publish, .inspect(1, InspectionQuery(.groups))),
