@@ -71,6 +71,9 @@ package enum Endpoint: Sendable, Hashable, CustomStringConvertible {
             host = text[..<colon]
         }
         if host.first == "[", host.last == "]" { host = host.dropFirst().dropLast() }
+        guard !host.contains(where: { $0 == "[" || $0 == "]" }) else {
+            throw unusable(text, "brackets stand around a whole IPv6 address, such as [::1]:8000")
+        }
         guard !host.isEmpty, let port else { throw unusable(text, "write host:port, such as 127.0.0.1:8000") }
         return (String(host), port)
     }

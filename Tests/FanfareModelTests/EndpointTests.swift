@@ -89,6 +89,8 @@ struct EndpointTests {
         #expect(both.host == "0.0.0.0")
         #expect(both.port == 8_000)
         #expect(throws: ProgramFailure.self) { try Endpoint.hostAndPort("0.0.0.0", portDefault: nil) }
-        #expect(throws: ProgramFailure.self) { try Endpoint.hostAndPort("", portDefault: 80) }
+        for text in ["", "[Optional", "[::1", "::1]", "[[::1]]:80", "a[b]"] {
+            #expect(throws: ProgramFailure.self) { try Endpoint.hostAndPort(text, portDefault: 80) }
+        }
     }
 }

@@ -170,9 +170,9 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
         context.close(promise: nil)
     }
 
-    /// Whether it has a request whose answer is not on its way yet, whole.
+    /// Whether it has a whole request whose answer is not on its way yet, whole.
     var owesAnswer: Bool {
-        !hasAnswered && (request != nil || exchange != nil) || context?.channel.isWritable == false
+        !hasAnswered && exchange != nil || context?.channel.isWritable == false
     }
 
     /// Closes whatever is going on.
