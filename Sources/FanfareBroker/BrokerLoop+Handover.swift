@@ -18,7 +18,7 @@ extension BrokerLoop {
         run()
         links.writeFanOut()
         announceStop(within: within)
-        for (session, peer) in peers where peer.retained == nil { expel(session, nil) }
+        for (session, peer) in peers where peer.retained == nil { expel(session, .stopping) }
         for peer in strangers.all { peer.close() }
         onQuiet = { [unowned self] in
             onQuiet = nil
@@ -32,12 +32,13 @@ extension BrokerLoop {
 
     private func takeState() -> BrokerState {
         for (_, peer) in peers { release(peer) }
+        endInspections()
         timePassed()
         links.writeFanOut()
         turn.flush()
         let now = StateFile.Moment.now(Instant(nanoseconds: loop.now.uptimeNanoseconds))
         let lasting = peers.filter { $0.peer.retained != nil }.sorted { $0.session < $1.session }
-        for (session, peer) in peers where peer.retained == nil { expel(session, nil) }
+        for (session, peer) in peers where peer.retained == nil { expel(session, .stopping) }
         let kept = lasting.compactMap { _, peer in
             var kept = peer.retained?.state
             kept?.credential = peer.credential
@@ -87,7 +88,8 @@ extension BrokerLoop {
         timePassed()
         for (index, session) in sessions.enumerated() where peers[session] != nil {
             let hello = state.core.sessions[index].hello
-            if !security.holds(state.kept[index].credential, for: hello) { expel(session, nil) }
+            guard !security.holds(state.kept[index].credential, for: hello) else { continue }
+            expel(session, .refused(.unauthorized), "its credential is no longer the same")
         }
     }
 }

@@ -4,54 +4,76 @@ import FanfareTransport
 import NIOCore
 
 // What the loop has counted and the core cannot know.
-extension BrokerLoop {
-    func status() -> MessageValue {
-        core.observed = observe()
-        let answer = try? core.inspect(InspectionQuery(.status), now: look())
-        return answer ?? .null
+extension BrokerLoop: Observations {
+    func observation(of session: SessionID) -> SessionObservation {
+        guard let peer = peers[session] else { return SessionObservation() }
+        var seen = SessionObservation()
+        seen.traffic = peer.traffic
+        seen.rateIn = peer.rates.messagesIn
+        seen.rateOut = peer.rates.messagesOut
+        seen.remote = peer.remote
+        if let connection = peer.connection {
+            seen.lagMilliseconds = peer.lag(at: loop.now).map { Double($0.nanoseconds) / 1_000_000 }
+            seen.linkBytes = connection.pendingBytes
+        } else {
+            seen.linkBytes = peer.retained?.bytes ?? 0
+            let away = loop.now - peer.awaySince
+            seen.away = Milliseconds(UInt64(clamping: away.nanoseconds / 1_000_000))
+        }
+        return seen
     }
 
-    func observe() -> Observed {
-        var observed = Observed()
+    var status: [String: MessageValue] {
         var total = ended
         var detached = 0
-        for (session, peer) in peers {
-            var traffic = Observed.Traffic()
-            add(peer.traffic, to: &traffic)
-            add(peer.traffic, to: &total)
-            if let connection = peer.connection {
-                traffic.linkBytes = connection.pendingBytes
-            } else {
-                traffic.linkBytes = peer.retained?.bytes ?? 0
-                let away = loop.now - peer.awaySince
-                traffic.away = Milliseconds(UInt64(clamping: away.nanoseconds / 1_000_000))
-                detached += 1
-            }
-            observed.traffic[session] = traffic
+        for (_, peer) in peers {
+            total += peer.traffic
+            if peer.connection == nil { detached += 1 }
         }
-        observed.status = facts
-        if let resilience { observed.status["resilience_testing"] = resilience.status }
-        observed.status.merge(security.status) { $1 }
-        observed.status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: look()).value)
-        observed.status["detached"] = .count(detached)
-        observed.status["resumed"] = .count(resumeCounts.resumed)
-        observed.status["resume_refused"] = .count(resumeCounts.refused)
-        observed.status["strangers"] = .count(strangers.count)
-        observed.status["frames_in"] = .count(total.framesIn)
-        observed.status["frames_out"] = .count(total.framesOut)
-        observed.status["bytes_in"] = .count(total.bytesIn)
-        observed.status["bytes_out"] = .count(total.bytesOut)
-        observed.status["errors"] = .count(links.refused.values.reduce(0, +))
-        observed.status["refused"] = .map(
+        var status = facts
+        if let resilience { status["resilience_testing"] = resilience.status }
+        status.merge(security.status) { $1 }
+        status["uptime_milliseconds"] = .count(startedAt.milliseconds(until: look()).value)
+        status["detached"] = .count(detached)
+        status["resumed"] = .count(resumeCounts.resumed)
+        status["resume_refused"] = .count(resumeCounts.refused)
+        status["strangers"] = .count(strangers.count)
+        status["frames_in"] = .count(total.framesIn)
+        status["frames_out"] = .count(total.framesOut)
+        status["bytes_in"] = .count(total.bytesIn)
+        status["bytes_out"] = .count(total.bytesOut)
+        status["inspections"] = .count(inspections.running.count)
+        status["inspections_refused"] = .count(inspections.refused)
+        status["errors"] = .count(links.refused.values.reduce(0, +))
+        status["refused"] = .map(
             Dictionary(uniqueKeysWithValues: links.refused.map { ($0.key.name, MessageValue.count($0.value)) })
         )
-        return observed
+        return status
     }
+}
 
-    func add(_ traffic: FrameConnection.Traffic, to total: inout Observed.Traffic) {
-        total.framesIn += traffic.framesIn
-        total.framesOut += traffic.framesOut
-        total.bytesIn += traffic.bytesIn
-        total.bytesOut += traffic.bytesOut
+extension Traffic {
+    static func += (total: inout Traffic, more: Traffic) {
+        total.framesIn += more.framesIn
+        total.framesOut += more.framesOut
+        total.bytesIn += more.bytesIn
+        total.bytesOut += more.bytesOut
+        total.messagesIn += more.messagesIn
+        total.messagesOut += more.messagesOut
+    }
+}
+
+/// Messages of a session a second, each way, from looking at its counts once a second: counting costs a message
+/// nothing more.
+struct MessageRates {
+    private(set) var messagesIn = Rate()
+    private(set) var messagesOut = Rate()
+    private var seenIn: UInt64 = 0
+    private var seenOut: UInt64 = 0
+
+    mutating func look(at traffic: Traffic, _ now: Instant) {
+        messagesIn.count(traffic.messagesIn - seenIn, at: now)
+        messagesOut.count(traffic.messagesOut - seenOut, at: now)
+        (seenIn, seenOut) = (traffic.messagesIn, traffic.messagesOut)
     }
 }

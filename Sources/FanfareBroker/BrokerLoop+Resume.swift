@@ -30,10 +30,12 @@ extension BrokerLoop {
         core.endTails(of: session)
         peer.awaySince = loop.now
         peer.repliesBeforeAway = peer.retained?.count ?? 0
-        peer.grace = loop.assumeIsolated().scheduleTask(in: limits.resumeGrace.amount) { self.expelIfAway(session) }
+        peer.grace = loop.assumeIsolated().scheduleTask(in: limits.resumeGrace.amount) { self.graceEnded(session) }
         // Nobody comes back from a process that has ended.
         if let process = peer.arrival.user?.process, let loop = loop as? EpollLoop {
-            peer.departure = ProcessWatch(of: process, on: loop) { self.expelIfAway(session) }
+            peer.departure = ProcessWatch(of: process, on: loop) {
+                self.expelIfAway(session, .processEnded, "the process \(process) has ended")
+            }
         }
         logger.debug("session lost its link", metadata: ["session": "\(session.value)"])
     }
@@ -48,9 +50,14 @@ extension BrokerLoop {
         }
     }
 
-    private func expelIfAway(_ session: SessionID) {
+    private func graceEnded(_ session: SessionID) {
+        let (reason, detail) = peers[session]?.ending ?? (.connectionLost, "the connection broke")
+        expelIfAway(session, reason, "\(detail); its client did not come back within \(limits.resumeGrace.value) ms")
+    }
+
+    private func expelIfAway(_ session: SessionID, _ reason: EndReason, _ detail: String) {
         guard let peer = peers[session], peer.connection == nil else { return }
-        expel(session, nil)
+        expel(session, reason, detail)
     }
 
     /// Ends sessions for which more is kept than may be, while nobody comes for it.
@@ -61,7 +68,7 @@ extension BrokerLoop {
                 "session ended: too much waits for a client that is away",
                 metadata: ["session": "\(session.value)", "bytes": .stringConvertible(kept)]
             )
-            expel(session, nil)
+            expel(session, .refused(.linkOverflow), "\(kept) bytes were kept for a client that was away")
         }
     }
 
@@ -88,11 +95,12 @@ extension BrokerLoop {
         links.dismiss(former)
         if let why = obstacle(to: hello, opened, retained, resume.received) {
             refuse(resume, why, session)
-            expel(session, nil)
+            expel(session, .connectionLost, "its client came back and could not go on: \(why)")
             return nil
         }
         former.connection?.close()
         peer.takeOver(former)
+        peer.pingDueAt = loop.now + firstPing(of: session)
         peers.replace(session, by: peer)
         strangers.remove(peer)
         retained.arrived(upTo: resume.received)

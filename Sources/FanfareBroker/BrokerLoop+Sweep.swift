@@ -76,23 +76,29 @@ extension BrokerLoop {
         for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
                 giveUp(peer, session)
-            } else if !peer.isPinged, isSilent(peer, for: limits.pingAfter, at: now) {
-                peer.isPinged = true
-                peer.connection?.write(Reply.ping(1))
+            } else if now >= peer.pingDueAt || isSilent(peer, for: limits.pingAfter, at: now) {
+                peer.ping(at: now)
             }
+            peer.rates.look(at: peer.traffic, Instant(nanoseconds: now.uptimeNanoseconds))
             links.checkAge(of: peer, session, at: turn.tick)
         }
         tellCongested()
     }
 
+    /// When a session is first pinged: sessions that came together are not all pinged together.
+    func firstPing(of session: SessionID) -> TimeAmount {
+        .nanoseconds(limits.roundTripEvery.amount.nanoseconds / 64 * Int64(session.value % 64))
+    }
+
     /// A session that can be resumed only loses its link, without a word: one would count among its replies.
     private func giveUp(_ peer: Peer, _ session: SessionID) {
+        let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
         guard peer.retained == nil else {
             count(refused: .silence)
+            peer.ending = (.refused(.silence), text)
             peer.connection?.close()
             return
         }
-        let text = "nothing was heard from this connection for \(limits.silenceMaximum.value) ms"
         expel(session, Failure(.silence, text))
     }
 

@@ -27,9 +27,10 @@ final class BrokerLoop {
     /// Peers that have been told the last and may still read it; the sweep closes those that do not.
     var leaving: [ObjectIdentifier: Peer] = [:]
     let links: LinkWriter
+    var inspections = Inspections()
     private var isFanOutScheduled = false
     private var timer: (deadline: Instant, task: Scheduled<Void>)?
-    var ended = Observed.Traffic()
+    var ended = Traffic()
     private var silenceSweep: Sweep?
     var sweeps = 0
     /// Refusals for want of memory that were warned of.
@@ -37,13 +38,13 @@ final class BrokerLoop {
     var resilience: Resilience?
     let startedAt: Instant
     /// When what is being done happens.
-    private var moment = NIODeadline.uptimeNanoseconds(0)
+    private(set) var moment = NIODeadline.uptimeNanoseconds(0)
     /// Entries of `status` that do not change while the broker runs.
     var facts: [String: MessageValue]
     /// What happens when the last connection that must end before a handover has gone.
     var onQuiet: (() -> Void)?
     /// Completed when the last connection has gone, once stopping has begun.
-    private var stopped: EventLoopPromise<Void>?
+    private(set) var stopped: EventLoopPromise<Void>?
 
     /// - Parameters:
     ///   - facts: Further entries of `status`, such as the endpoints and the process id.
@@ -80,6 +81,7 @@ final class BrokerLoop {
     // MARK: Connections
 
     func arrived(_ peer: Peer) {
+        peer.arrivedAt = loop.now
         if let refusal = strangers.refusal(of: peer, limits) {
             write(.error(nil, refusal), to: peer)
             peer.close()
@@ -87,7 +89,6 @@ final class BrokerLoop {
             if let connection = peer.connection, connection.pendingBytes > 0 { connection.close() }
             return
         }
-        peer.arrivedAt = loop.now
         strangers.insert(peer)
     }
 
@@ -96,21 +97,12 @@ final class BrokerLoop {
         strangers.remove(peer)
         leaving.removeValue(forKey: ObjectIdentifier(peer))
         links.dismiss(peer)
+        if peer.isStranger { noteStranger(peer) }
         guard let session = peer.session, peers[session] === peer else { return }
         release(peer)
-        if peer.retained != nil, stopped == nil { detach(peer, session) } else { expel(session, nil) }
-    }
-
-    /// Ends a session that has not asked for it, and says why if there is something to say.
-    func expel(_ session: SessionID, _ failure: Failure?) {
-        if let peer = peers[session], peer.connection == nil {
-            run()
-            links.dismiss(peer)
-            countLost(peer, of: session)
-        }
-        core.close(session, now: look(), into: &effects)
-        run()
-        end(session, failure)
+        if peer.retained != nil, stopped == nil { return detach(peer, session) }
+        let (reason, detail) = reasonToEnd(peer)
+        expel(session, reason, detail)
     }
 
     func open(_ hello: Hello, for peer: Peer) throws(Failure) -> SessionID {
@@ -128,6 +120,7 @@ final class BrokerLoop {
         }
         strangers.remove(peer)
         peers.insert(peer, session)
+        peer.pingDueAt = moment + firstPing(of: session)
         if let token = resumption?.token {
             peer.retained = Retained(token: token)
             resumable[token] = session
@@ -145,6 +138,11 @@ final class BrokerLoop {
     /// Applies a request, unless the resilience mode has other plans with it.
     func received(_ request: Request, from session: SessionID, _ peer: Peer) {
         let heard = peer.connection?.lastHeard ?? moment
+        switch request {
+        case .send, .groupSend: peer.messagesIn &+= 1
+        case .pong: peer.ponged(at: heard)
+        default: break
+        }
         guard resilience != nil else { return apply(request, from: session, at: heard) }
         // Who sends more than may be held back is delayed less; its order stays.
         if peer.held.count >= Resilience.heldMaximum { release(peer) }
@@ -178,9 +176,10 @@ final class BrokerLoop {
     private func apply(_ request: Request, from session: SessionID, at time: NIODeadline) {
         // What was read earlier may be handled after something that happened later.
         moment = max(moment, time)
-        if case .inspect = request {
-            run()
-            core.observed = observe()
+        switch request {
+        case .inspect(let id, let query): return inspect(query, id, for: session)
+        case .cancel(_, let target): inspections.cancel(target, of: session)
+        default: break
         }
         core.apply(request, from: session, now: Instant(nanoseconds: moment.uptimeNanoseconds), into: &effects)
         if effects.list.count >= Self.effectsMaximum { run() }
@@ -263,26 +262,6 @@ final class BrokerLoop {
         }
     }
 
-    func end(_ session: SessionID, _ failure: Failure?) {
-        guard let peer = peers.remove(session) else { return }
-        if let retained = peer.retained { resumable.removeValue(forKey: retained.token) }
-        peer.retained = nil
-        peer.stopWaiting()
-        add(peer.traffic, to: &ended)
-        if let failure { write(.error(nil, failure), to: peer) }
-        dismiss(peer)
-        logger.debug("session ended", metadata: ["session": "\(session.value)"])
-        checkQuiet()
-    }
-
-    /// Closes a connection once the peer has taken what was said last, which it may never do.
-    func dismiss(_ peer: Peer) {
-        links.dismiss(peer)
-        guard peer.connection != nil else { return }
-        leaving[ObjectIdentifier(peer)] = peer
-        peer.close()
-    }
-
     // MARK: Time
 
     /// Arms the one timer for the core's next deadline, and only when it moved closer.
@@ -335,7 +314,8 @@ final class BrokerLoop {
         run()
         links.writeFanOut()
         announceStop(within: within)
-        for (session, peer) in peers where peer.connection == nil { expel(session, nil) }
+        endInspections()
+        for (session, peer) in peers where peer.connection == nil { expel(session, .stopping) }
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {
             for peer in self.everyone { peer.connection?.close() }

@@ -157,7 +157,22 @@ package final class BrokerServer: Sendable {
         guard !hasStopped.load(ordering: .acquiring) else {
             throw ProgramFailure(.unavailable, "the broker has stopped")
         }
-        return try await loop.submit { self.broker.value.status() }.get()
+        return try await loop.flatSubmit { self.broker.value.inspect(InspectionQuery(.status)) }.get()
+    }
+
+    /// What `INSPECT` answers; `proto/PROTOCOL.md`, section 5.13. It takes turns with messages, as every inspection.
+    ///
+    /// - Parameter query: ``InspectionQuery/visibility`` says what may be in the answer.
+    /// - Throws: `bad_request`, `not_found`, `limit_reached` when too many inspections are under way, `draining` once the
+    ///   broker has stopped.
+    package func inspect(_ query: InspectionQuery) async throws(Failure) -> MessageValue {
+        let stopped = Failure(.draining, "the broker has stopped")
+        guard !hasStopped.load(ordering: .acquiring) else { throw stopped }
+        do {
+            return try await loop.flatSubmit { self.broker.value.inspect(query) }.get()
+        } catch {
+            throw error as? Failure ?? stopped
+        }
     }
 
     /// Lets in by other credentials from now on; sessions they would not let in as they are end with `unauthorized`.

@@ -58,6 +58,7 @@ final class FanOut {
             peer.connection?.write(encoded: news)
             peer.retained?.keep(news, count: frameCount - position.frames)
         }
+        peer.messagesOut &+= UInt64(frameCount - position.frames)
         if peer.connection != nil { peer.framesMerged += UInt64(frameCount - position.frames - 1) }
         peer.fanOutPosition = Position(bytes: frames.count, frames: frameCount)
         return frames.count - position.bytes

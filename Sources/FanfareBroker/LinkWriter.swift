@@ -1,3 +1,4 @@
+import FanfareCore
 import FanfareModel
 import FanfareTransport
 import Logging
@@ -31,8 +32,12 @@ final class LinkWriter {
     func write(_ reply: Reply, to peer: Peer, at now: NIODeadline) {
         if peer.isInFanOut { catchUp(peer) }
         switch reply {
-        case .error(_, let failure): count(refused: failure.code)
-        case .deliver, .handOut: tellClock(to: peer, at: now)
+        case .error(_, let failure):
+            count(refused: failure.code)
+            if peer.isStranger { peer.ending = (.refused(failure.code), failure.text) }
+        case .deliver, .handOut:
+            peer.messagesOut &+= 1
+            tellClock(to: peer, at: now)
         default: break
         }
         if let retained = peer.retained {
@@ -192,6 +197,7 @@ final class LinkWriter {
         if let session = peer.session { noteCongested(peer, session) }
         guard pendingBytes > 2 * limits.linkBytes else { return }
         count(refused: .linkOverflow)
+        peer.ending = (.refused(.linkOverflow), "\(pendingBytes) bytes waited for a connection that did not read")
         logger.warning(
             "connection closed: it does not read what it is sent",
             metadata: ["session": "\(peer.session?.value ?? 0)", "link_bytes": "\(pendingBytes)"]

@@ -1,3 +1,4 @@
+import FanfareCore
 import FanfareModel
 import FanfareProtocol
 import FanfareTransport
@@ -11,8 +12,20 @@ final class Peer: FrameReceiver {
     private(set) var connection: FrameConnection?
     /// When the connection was made; the hello is due from then on.
     var arrivedAt = NIODeadline.uptimeNanoseconds(0)
-    /// Whether the peer has been pinged since it was last heard.
-    var isPinged = false
+    /// When the `PING` was sent that has not been answered; `nil` while there is none.
+    private var pingedAt: NIODeadline?
+    /// When the next one is due.
+    var pingDueAt = NIODeadline.uptimeNanoseconds(0)
+    /// How long the last one took, there and back.
+    private var roundTrip: TimeAmount?
+    /// Messages it sent, and messages passed to it.
+    var messagesIn: UInt64 = 0
+    var messagesOut: UInt64 = 0
+    var rates = MessageRates()
+    /// Why the broker has closed the connection, until what it carried ends with it.
+    var ending: (reason: EndReason, detail: String)?
+    /// Whether another connection has taken its session over: nothing ends with it.
+    private var isSucceeded = false
     /// Whether more waits for the connection than may; the core pushes it nothing then.
     var isCongested = false
     /// When it was last told the broker's clock, if it wants to know.
@@ -43,6 +56,8 @@ final class Peer: FrameReceiver {
     private var earlier = FrameConnection.Traffic()
     /// Where it comes from.
     let arrival: Arrival
+    /// The same for people.
+    let remote: String
     /// The same without the port, for who is counted by it.
     let address: String?
     /// What it said hello with, without the token, and who it has proved to be; `nil` when the broker asks nobody.
@@ -58,6 +73,7 @@ final class Peer: FrameReceiver {
         self.broker = broker
         self.arrival = arrival
         address = arrival.address?.ipAddress
+        remote = arrival.text
         formerCredential = nil
     }
 
@@ -71,18 +87,25 @@ final class Peer: FrameReceiver {
         formerCredential = credential
         arrival = Arrival()
         address = nil
+        remote = ""
     }
 
     /// The seal of the credential the session belongs to.
     var credential: String? { access?.seal ?? formerCredential }
 
     /// What has passed over the session's connections.
-    var traffic: FrameConnection.Traffic {
-        var traffic = earlier
-        if let connection { traffic += connection.traffic }
-        traffic.framesOut += framesMerged
+    var traffic: Traffic {
+        var carried = earlier
+        if let connection { carried += connection.traffic }
+        var traffic = Traffic()
+        (traffic.framesIn, traffic.framesOut) = (carried.framesIn, carried.framesOut + framesMerged)
+        (traffic.bytesIn, traffic.bytesOut) = (carried.bytesIn, carried.bytesOut)
+        (traffic.messagesIn, traffic.messagesOut) = (messagesIn, messagesOut)
         return traffic
     }
+
+    /// Whether nothing was ever welcomed here.
+    var isStranger: Bool { session == nil && !isSucceeded }
 
     /// Goes on with the session of a former connection, which has none afterwards.
     func takeOver(_ former: Peer) {
@@ -91,10 +114,36 @@ final class Peer: FrameReceiver {
         isCongested = former.isCongested
         clockToldAt = former.clockToldAt
         owedGoAway = former.owedGoAway
-        earlier = former.traffic
+        earlier = former.earlier
+        if let connection = former.connection { earlier += connection.traffic }
+        earlier.framesOut += former.framesMerged
+        (messagesIn, messagesOut, rates) = (former.messagesIn, former.messagesOut, former.rates)
         former.stopWaiting()
+        former.isSucceeded = true
         former.session = nil
         former.retained = nil
+    }
+
+    // MARK: Round trips
+
+    /// Sends a `PING` behind everything that waits, unless one is under way; its answer says how long that takes.
+    func ping(at now: NIODeadline) {
+        guard pingedAt == nil, connection != nil else { return }
+        pingedAt = now
+        pingDueAt = now + broker.limits.roundTripEvery.amount
+        broker.write(.ping(1), to: self)
+    }
+
+    func ponged(at now: NIODeadline) {
+        guard let pingedAt else { return }
+        roundTrip = max(.zero, now - pingedAt)
+        self.pingedAt = nil
+    }
+
+    /// The last round trip, or how long one has been unanswered if that is longer.
+    func lag(at now: NIODeadline) -> TimeAmount? {
+        guard let pingedAt else { return roundTrip }
+        return max(roundTrip ?? .zero, now - pingedAt)
     }
 
     /// Nobody is waited for any more.
@@ -109,7 +158,6 @@ final class Peer: FrameReceiver {
     }
 
     func connection(_ connection: FrameConnection, received payload: UnsafeRawBufferPointer) {
-        isPinged = false
         do throws(Refusal) {
             let request = try broker.reader.request(payload)
             if let session {
@@ -181,6 +229,7 @@ final class Peer: FrameReceiver {
         case .http:
             broker.run()
             broker.count(refused: .helloExpected)
+            ending = (.refused(.helloExpected), "it spoke HTTP")
             let text =
                 "This is the port of a Fanfare broker, which speaks MessagePack; browsers go to fanfare-worker.\n"
             connection.closeWhenWritten(

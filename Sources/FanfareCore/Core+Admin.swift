@@ -25,7 +25,9 @@ extension Core {
                 effects.reply(.result(id, .map([:])), to: requester)
                 return effects.drain(within: within)
             }
-            let session = sessions[try administered(command, arguments)].id
+            let slot = try administered(command, arguments)
+            let session = sessions[slot].id
+            sessions[slot].isDrained = true
             effects.reply(.result(id, ["session": .count(session.value)]), to: requester)
             effects.reply(.goAway(within: within, reason: "an operator drains this process", drains: true), to: session)
         case "kick":
@@ -36,7 +38,7 @@ extension Core {
             let session = sessions[slot].id
             let answer: MessageValue = ["session": .count(session.value), "name": .string(sessions[slot].hello.name)]
             effects.reply(.result(id, answer), to: requester)
-            close(session, now: now, into: &effects)
+            close(session, .refused(.kicked), reason, now: now, into: &effects)
             effects.close(session, Failure(.kicked, reason))
         default:
             throw Failure(.badRequest, "ADMIN: unknown command \"\(command)\"; one of: drain, kick")

@@ -157,6 +157,8 @@ extension Core {
         guard count > 0 else { return }
         let sentTo: DropClass = kind == .group ? .group : Names.node(of: name) == nil ? .normal : .process
         counters[drop: reason, sentTo] = counters[drop: reason, sentTo].addingClamped(count)
+        if let owner { sessions[owner].drops = sessions[owner].drops.addingClamped(count) }
+        if kind == .group { noteDrops(count, ofGroup: name, namespace) }
         let key = DropLog.Key(
             namespace: namespaces[namespace].name,
             kind: kind,
@@ -165,6 +167,12 @@ extension Core {
             reason: reason
         )
         dropLog.add(count, key, at: now)
+    }
+
+    /// Counts messages that did not reach members of a group, if there still is one of that name.
+    mutating func noteDrops(_ count: UInt64, ofGroup name: String, _ namespace: NamespaceSlot) {
+        guard let group = group(named: name, in: namespace) else { return }
+        groups[group].drops = groups[group].drops.addingClamped(count)
     }
 
     // MARK: Queues
@@ -177,13 +185,21 @@ extension Core {
         }
         self[mailbox: channel].queue.insert(message, at: index)
         self[mailbox: channel].queuedBytes += message.body.count
+        noteDepth(self[mailbox: channel].noteDepth())
         queuedMessages += 1
         queuedBytes += message.body.count
+        if queuedMessages > queuedMessagesHigh { queuedMessagesHigh = queuedMessages }
+        if queuedBytes > queuedBytesHigh { queuedBytesHigh = queuedBytes }
         // An armed deadline is kept when the queue runs empty, so a busy channel does not touch the heap per message.
         if deadlines[self[mailbox: channel].timer].map({ message.deadline < $0 }) ?? true {
             let mailbox = channels[channel].mailbox
             deadlines.set(&mailboxes[mailbox].timer, of: .queue(channel), to: message.deadline)
         }
+    }
+
+    @inline(__always)
+    private mutating func noteDepth(_ depth: UInt64) {
+        if depth > depthHigh { depthHigh = depth }
     }
 
     mutating func dequeue(from channel: ChannelSlot) -> QueuedMessage? {
@@ -243,6 +259,7 @@ extension Core {
         tellGaps(of: channel, owner, &effects)
         self[mailbox: channel].pushed.append(PushedMessage(bytes: body.count, acceptedAt: now))
         self[mailbox: channel].pushedBytes += body.count
+        noteDepth(self[mailbox: channel].noteDepth())
         sessions[owner].unread += 1
         counters.delivers += 1
         let remaining = now.milliseconds(until: deadline)
@@ -255,6 +272,7 @@ extension Core {
     /// Tells the owner of `channel` what it missed there, at this place of its stream.
     mutating func tellGaps(of channel: ChannelSlot, _ owner: SessionSlot, _ effects: inout Effects) {
         guard !self[mailbox: channel].missed.isEmpty else { return }
+        counters.gaps += UInt64(self[mailbox: channel].missed.count)
         for missed in self[mailbox: channel].missed {
             let gap = Gap(name: channels[channel].name, count: missed.count, reason: missed.reason)
             effects.reply(.gap(gap), to: sessions[owner].id)
@@ -278,6 +296,7 @@ extension Core {
         guard held != old else { return }
         if let owner = channels[channel].owner { sessions[owner].unread = sessions[owner].unread - old + held }
         self[mailbox: channel].held = held
+        noteDepth(self[mailbox: channel].noteDepth())
     }
 
     /// Forgets what waits at the owner of `channel` or was missed there.

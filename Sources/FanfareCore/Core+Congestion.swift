@@ -28,6 +28,7 @@ extension Core {
     /// Tells an owner which group messages it missed, at this place of its stream.
     mutating func tellMissed(by owner: SessionSlot, _ effects: inout Effects) {
         guard sessions[owner].hasMissed else { return }
+        counters.gaps += UInt64(sessions[owner].missed.count)
         for missed in sessions[owner].missed {
             effects.reply(.gap(Gap(name: nil, count: missed.count, reason: missed.reason)), to: sessions[owner].id)
         }

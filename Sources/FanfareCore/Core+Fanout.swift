@@ -99,7 +99,7 @@ extension Core {
             next = memberships[next].next
             guard !excluded.contains(channel) else { continue }
             do throws(Failure) {
-                self[mailbox: channel].messages += 1
+                noteMessage(for: channel, now)
                 let isThere = try accept(body, until: deadline, in: channel, policyOf: sender, now, &effects)
                 if isThere { outcome.accepted += 1 } else { outcome.dropped += 1 }
             } catch {

@@ -28,6 +28,7 @@ extension Core {
             if let channel = channel(named: entry.channel, in: namespace) {
                 self[mailbox: channel].drops &+= entry.count
             }
+            if let group = entry.group { noteDrops(entry.count, ofGroup: group, namespace) }
             drop(entry.count, entry.reason, channel: entry.channel, namespace, now)
         }
         return .silence

@@ -66,6 +66,7 @@ extension Core {
         sessions[slot].flushing = state.flushing
         sessions[slot].isCongested = state.isCongested
         for missed in state.missed { sessions[slot].missed.add(missed.count, missed.reason) }
+        count(hello.role, 1)
         namespaces[namespace].sessions += 1
         guard let node = hello.node else { return }
         let isFree = Names.isNode(node, limits) && namespaces[namespace].owners[node] == nil

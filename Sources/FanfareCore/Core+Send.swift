@@ -29,7 +29,7 @@ extension Core {
         let channel = if let known { known } else { try channelSlot(name, in: namespace) }
         // A channel may have come into being for a message that was then refused.
         defer { removeIfIdle(channel) }
-        self[mailbox: channel].messages += 1
+        noteMessage(for: channel, now)
         copyToTails(.channel, name, namespace, body, now, &effects)
         if let owner = channels[channel].owner {
             try offer(body, until: deadline, to: channel, owner, isAnswered: isAnswered, now, &effects)
@@ -37,6 +37,12 @@ extension Core {
             _ = try accept(body, until: deadline, in: channel, policyOf: sender, now, &effects)
         }
         return .acknowledge
+    }
+
+    @inline(__always)
+    mutating func noteMessage(for channel: ChannelSlot, _ now: Instant) {
+        self[mailbox: channel].messages += 1
+        self[mailbox: channel].rate.count(at: now)
     }
 
     /// Why a channel cannot take a message, and the name of that in the counters.
@@ -159,6 +165,7 @@ extension Core {
         case .disconnect:
             let failure = full(channel, refusal)
             let gap = Gap(name: channels[channel].name, count: 1, reason: refusal.reason, isClosed: true)
+            counters.gaps += 1
             clear(channel, now)
             effects.reply(.gap(gap), to: sessions[owner].id)
             throw failure

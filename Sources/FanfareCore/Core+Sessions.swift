@@ -23,6 +23,7 @@ extension Core {
         let slot = sessions.insert(
             Session(id: id, hello: hello, policy: policy, namespace: namespace, openedAt: now)
         )
+        count(hello.role, 1)
         namespaces[namespace].sessions += 1
         var welcome = Welcome(session: id, epoch: epoch, broker: broker, policy: policy, limits: limits)
         welcome.resumption = resumption
@@ -34,8 +35,18 @@ extension Core {
         return id
     }
 
-    /// Ends a session whose connection is gone: its channels and memberships go with it, at once.
-    package mutating func close(_ session: SessionID, now: Instant, into effects: inout Effects) {
+    /// Ends a session: its channels and memberships go with it, at once.
+    ///
+    /// - Parameters:
+    ///   - reason: Why, for ``closed``.
+    ///   - detail: The same for people; may be empty.
+    package mutating func close(
+        _ session: SessionID,
+        _ reason: EndReason = .connectionLost,
+        _ detail: String = "",
+        now: Instant,
+        into effects: inout Effects
+    ) {
         advance(to: now, into: &effects)
         defer { nextDeadline = deadlines.earliest }
         guard let slot = slot(of: session) else { return }
@@ -48,8 +59,29 @@ extension Core {
         let namespace = sessions[slot].namespace
         if let node = sessions[slot].hello.node { namespaces[namespace].owners.removeValue(forKey: node) }
         namespaces[namespace].sessions -= 1
+        noteClosed(slot, reason, detail, now)
+        count(sessions[slot].hello.role, -1)
         sessions.remove(slot)
         removeIfIdle(namespace)
+    }
+
+    private mutating func noteClosed(_ slot: SessionSlot, _ reason: EndReason, _ detail: String, _ now: Instant) {
+        let session = sessions[slot]
+        let isLeaving = session.isDrained && (reason == .goodbye || reason == .connectionLost)
+        var entry = ClosedConnection(
+            isLeaving ? .drained : reason,
+            session.hello,
+            openedAt: session.openedAt,
+            endedAt: now
+        )
+        entry.session = session.id
+        entry.detail = detail
+        entry.drops = session.drops
+        closed.add(entry)
+    }
+
+    mutating func count(_ role: Role, _ change: Int) {
+        if let index = Role.allCases.firstIndex(of: role) { sessionsByRole[index] += change }
     }
 
     /// A live session's hello, and the welcome of a link that goes on with it.

@@ -32,6 +32,12 @@ package struct Core {
 
     var queuedMessages = 0
     var queuedBytes = 0
+    /// The most these ever were, and the most unread messages any channel ever had.
+    var queuedMessagesHigh = 0
+    var queuedBytesHigh = 0
+    var depthHigh: UInt64 = 0
+    /// Live sessions, in the order of ``Role/allCases``.
+    var sessionsByRole = [Int](repeating: 0, count: Role.allCases.count)
     var receives = 0
     var lastSession: UInt64 = 0
     var lastOrder: UInt64 = 0
@@ -40,8 +46,8 @@ package struct Core {
     /// What has been done so far.
     package internal(set) var counters = Counters()
     var dropLog = DropLog()
-    /// What the shell knows; it sets this before it passes on an `INSPECT`.
-    package var observed = Observed()
+    /// Connections that have ended; the shell adds those that never had a session.
+    package var closed: ClosedLog
     /// Bytes the shell holds, for links and for sessions without one; it keeps this up to date.
     package var outsideBytes = 0
 
@@ -70,6 +76,7 @@ package struct Core {
         self.limits = limits
         self.epoch = epoch
         self.broker = broker
+        closed = ClosedLog(limits)
         let none = mailboxes.insert(Mailbox())
         precondition(none == .none, "the first mailbox stands for those that channels do not have")
     }
@@ -126,7 +133,7 @@ package struct Core {
         case .pong: return .silence
         case .goodbye:
             let id = sessions[session].id
-            close(id, now: now, into: &effects)
+            close(id, .goodbye, now: now, into: &effects)
             effects.close(id, nil)
             return .silence
         case .send(let id, let channel, let body, let options):

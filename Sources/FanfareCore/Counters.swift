@@ -12,6 +12,8 @@ package struct Counters: Sendable, Equatable {
     package internal(set) var delivers: UInt64 = 0
     /// Messages handed to waiting receives.
     package internal(set) var handOuts: UInt64 = 0
+    /// Holes sessions were told of.
+    package internal(set) var gaps: UInt64 = 0
     /// Requests refused, and messages dropped, because the memory budget was used up.
     package internal(set) var memoryRefusals: UInt64 = 0
     private var drops = [UInt64](repeating: 0, count: (DropReason.allCases.count + 1) * DropClass.allCases.count)

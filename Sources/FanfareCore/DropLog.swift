@@ -17,54 +17,71 @@ struct DropLog {
     }
 
     struct Entry {
+        let key: Key
         var count: UInt64
         var last: Instant
         /// What was added since somebody last asked for news.
         var unseen: UInt64
-        fileprivate var timer: DeadlineHeap<Key>.Timer
+        fileprivate var timer: DeadlineHeap<Slot<Entry>>.Timer
+
+        fileprivate init(_ key: Key, at now: Instant) {
+            self.key = key
+            (count, last, unseen, timer) = (0, now, 0, .nowhere)
+        }
+
+        fileprivate static let vacant = Entry(
+            Key(namespace: "", kind: .channel, name: "", worker: "", reason: .full),
+            at: Instant(nanoseconds: 0)
+        )
     }
 
     /// Names remembered; the counters by reason forget nothing.
     static let capacity = 4_096
-    private(set) var entries: [Key: Entry] = [:]
-    /// Keys by when they last lost something: the one that is forgotten next comes first.
-    private var byAge = DeadlineHeap<Key>()
+    private(set) var entries = Slab(vacant: Entry.vacant)
+    private var slots: [Key: Slot<Entry>] = [:]
+    /// Entries by when they last lost something: the one that is forgotten next comes first.
+    private var byAge = DeadlineHeap<Slot<Entry>>()
     /// Whether there is anything unseen, so that asking for news costs nothing while nothing is lost.
     private var hasNews = false
     /// Names that were forgotten before anybody saw what they had lost.
     private var forgottenUnseen = 0
 
     mutating func add(_ count: UInt64, _ key: Key, at now: Instant) {
-        var entry = entries[key] ?? Entry(count: 0, last: now, unseen: 0, timer: .nowhere)
-        entry.count = entry.count.addingClamped(count)
-        entry.unseen = entry.unseen.addingClamped(count)
-        entry.last = now
-        byAge.set(&entry.timer, of: key, to: now)
-        entries[key] = entry
+        let slot = slots[key] ?? insert(key, at: now)
+        entries[slot].count = entries[slot].count.addingClamped(count)
+        entries[slot].unseen = entries[slot].unseen.addingClamped(count)
+        entries[slot].last = now
+        byAge.set(&entries[slot].timer, of: slot, to: now)
         hasNews = true
-        if entries.count > Self.capacity, let oldest = byAge.due(now),
-            var forgotten = entries.removeValue(forKey: oldest)
-        {
-            byAge.cancel(&forgotten.timer)
-            if forgotten.unseen > 0 { forgottenUnseen += 1 }
+        if entries.count > Self.capacity, let oldest = byAge.due(now) {
+            byAge.cancel(&entries[oldest].timer)
+            if entries[oldest].unseen > 0 { forgottenUnseen += 1 }
+            slots.removeValue(forKey: entries[oldest].key)
+            entries.remove(oldest)
         }
+    }
+
+    private mutating func insert(_ key: Key, at now: Instant) -> Slot<Entry> {
+        let slot = entries.insert(Entry(key, at: now))
+        slots[key] = slot
+        return slot
     }
 
     /// What came since the last call, for warnings: the `most` names that lost most, and how many further ones.
     mutating func news(most: Int) -> (drops: [Dropped], further: Int) {
         guard hasNews else { return ([], 0) }
         hasNews = false
-        let news = entries.filter { $0.value.unseen > 0 }
-        for key in news.keys { entries[key]?.unseen = 0 }
+        let news = entries.slots.map { entries[$0] }.filter { $0.unseen > 0 }
+        for entry in news { if let slot = slots[entry.key] { entries[slot].unseen = 0 } }
         let further = forgottenUnseen + max(0, news.count - most)
         forgottenUnseen = 0
-        let drops = news.map { key, entry in
+        let drops = news.map { entry in
             Dropped(
-                namespace: key.namespace,
-                kind: key.kind.rawValue,
-                name: key.name,
-                worker: key.worker,
-                reason: key.reason,
+                namespace: entry.key.namespace,
+                kind: entry.key.kind.rawValue,
+                name: entry.key.name,
+                worker: entry.key.worker,
+                reason: entry.key.reason,
                 count: entry.unseen
             )
         }

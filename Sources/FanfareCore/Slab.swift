@@ -31,6 +31,9 @@ struct Slab<Element> {
     /// Elements present.
     var count: Int { elements.count - free.count }
 
+    /// Places there are, used and free.
+    var placeCount: Int { isUsed.count }
+
     /// Where the next element goes.
     var vacancy: Slot<Element> { Slot(index: free.count > 0 ? free[free.count - 1] : UInt32(elements.count)) }
 

@@ -71,9 +71,22 @@ struct Mailbox {
     /// Messages the owner missed and has not been told of; told at the place of the hole, before what follows.
     var missed: [Missed] = []
     var messages: UInt64 = 0
+    var rate = Rate()
     var drops: UInt64 = 0
+    /// The most there ever were unread.
+    var depthHigh: UInt64 = 0
 
     var unread: UInt64 { UInt64(queue.count) + UInt64(pushed.count) + held }
+
+    /// Takes note of how much is unread when that has become more.
+    ///
+    /// - Returns: How much it is.
+    @inline(__always)
+    mutating func noteDepth() -> UInt64 {
+        let unread = unread
+        if unread > depthHigh { depthHigh = unread }
+        return unread
+    }
 
     var isIdle: Bool { unread == 0 && waitingReaders == 0 && missed.isEmpty }
 }
@@ -125,6 +138,10 @@ struct Session {
     /// Process channels it owns that exist, oldest first.
     var channels = Chain<Channel>()
     var memberships = 0
+    /// Messages lost on their way to it.
+    var drops: UInt64 = 0
+    /// Whether an operator has asked it to go.
+    var isDrained = false
     /// Unread messages of all its channels, for `capacity_scope` process.
     var unread: UInt64 = 0
     var receives: [RequestID: Receive] = [:]
@@ -166,6 +183,8 @@ struct Group: Named {
     var unowned = Chain<Membership>()
     var messages: UInt64 = 0
     var rate = Rate()
+    /// Messages that did not reach a member.
+    var drops: UInt64 = 0
 
     var memberCount: Int { owners.reduce(unowned.count) { $0 + $1.members.count } }
 }
@@ -223,36 +242,5 @@ struct JoinedGroups: RandomAccessCollection {
 
     mutating func removeAll() {
         self = JoinedGroups()
-    }
-}
-
-/// Messages per second over about the last ten seconds, from two fixed windows; no clock of its own.
-struct Rate {
-    private static let windowNanoseconds: UInt64 = 10_000_000_000
-    private var window: UInt64 = 0
-    private var current: UInt64 = 0
-    private var previous: UInt64 = 0
-
-    mutating func count(at now: Instant) {
-        let window = now.nanoseconds / Self.windowNanoseconds
-        if window != self.window {
-            previous = window == self.window + 1 ? current : 0
-            current = 0
-            self.window = window
-        }
-        current += 1
-    }
-
-    /// The previous window's share that still lies within the last ten seconds, plus the current one.
-    func perSecond(at now: Instant) -> Double {
-        let window = now.nanoseconds / Self.windowNanoseconds
-        let elapsed = Double(now.nanoseconds % Self.windowNanoseconds) / Double(Self.windowNanoseconds)
-        let (recent, older): (UInt64, UInt64) =
-            switch window {
-            case self.window: (current, previous)
-            case self.window + 1: (0, current)
-            default: (0, 0)
-            }
-        return (Double(recent) + Double(older) * (1 - elapsed)) / 10
     }
 }

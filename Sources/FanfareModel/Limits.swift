@@ -86,6 +86,9 @@ package struct Limits: Sendable, Equatable {
     package var pingAfter = Milliseconds(15_000)
     /// A peer silent for this long is gone.
     package var silenceMaximum = Milliseconds(45_000)
+    /// How often each session is sent a `PING` whose way there and back is measured. Answering costs a process nothing
+    /// worth naming, and who has stopped is seen within that time.
+    package var roundTripEvery = Milliseconds(5_000)
     /// Waiting receives of one session. More: `limit_reached`.
     package var receivesPerSession = 65_536
     /// Tails of the whole broker. More: `limit_reached`.
@@ -112,8 +115,12 @@ package struct Limits: Sendable, Equatable {
 
     // MARK: Inspection
 
-    /// Rows one inspection looks at before it stops and answers `partial`.
-    package var rowsScanned = 250_000
+    /// Rows one inspection looks at before it stops and answers `partial`. Its time budget mostly ends it before.
+    package var rowsScanned = 8_000_000
+    /// Inspections under way, which take turns. More: `limit_reached`.
+    package var inspections = 32
+    /// Connections that have ended and are still listed. More: the one that ended first is forgotten.
+    package var closedConnections = 10_000
     /// Rows one inspection returns.
     package var rowsReturned = 1_000
 

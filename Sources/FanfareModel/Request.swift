@@ -145,12 +145,13 @@ package struct InspectionQuery: Sendable, Equatable {
         case channel
         case sessions
         case drops
+        case closed
 
         /// Whether the role `worker` may ask for it, in its own namespace.
         package var isOpenToWorkers: Bool {
             switch self {
             case .groups, .group, .channels, .channel, .sessions: true
-            case .status, .drops: false
+            case .status, .drops, .closed: false
             }
         }
     }
@@ -162,12 +163,16 @@ package struct InspectionQuery: Sendable, Equatable {
     package var namespace: String?
     /// Only names this pattern matches.
     package var match: Glob?
-    /// The column to order by; `nil` for the name.
+    /// Only rows of this reason, of `drops` and `closed`; `nil` for all.
+    package var reason: String?
+    /// The column to order by; `nil` for the first one.
     package var sort: String?
     package var descending = false
     package var limit = 100
     /// Where the previous page ended, as the previous answer said.
     package var cursor: String?
+    /// How long the broker looks before it answers what it has found as partial.
+    package var budget = Milliseconds(1_000)
     /// What may be in the answer. Set by the broker, not by the client: it is no part of the frame.
     package var visibility = Visibility.everything
 

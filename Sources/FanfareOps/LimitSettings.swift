@@ -197,6 +197,12 @@ extension Limits {
             200...dayMilliseconds,
             "How long a peer may be silent before it counts as gone."
         ),
+        .seconds(
+            "round_trip_every_seconds",
+            \.roundTripEvery,
+            100...3_600_000,
+            "How often each session is sent a PING whose way there and back is measured."
+        ),
         .integer(
             "receives_per_session",
             \.receivesPerSession,
@@ -264,6 +270,18 @@ extension Limits {
             "Rows one inspection looks at before it answers what it has as partial."
         ),
         .integer("rows_returned", \.rowsReturned, 1...1_000_000, "Rows one inspection returns."),
+        .integer(
+            "inspections",
+            \.inspections,
+            1...4_096,
+            "Inspections under way at once; one more is answered limit_reached."
+        ),
+        .integer(
+            "closed_connections",
+            \.closedConnections,
+            1...1_000_000,
+            "Connections that have ended and are still listed; with more the oldest is forgotten."
+        ),
     ]
 
     private static let clientSettings: [Setting<Limits>] = [

@@ -155,12 +155,17 @@ extension FrameReader {
             query.name = try map.optional("name", Wire.string)
             query.namespace = try map.optional("namespace", Wire.string)
             query.match = try map.optional("match", Wire.glob)
+            query.reason = try map.optional("reason", Wire.string)
             query.sort = try map.optional("sort", Wire.string)
             query.descending = try map.optional("descending", Wire.bool) ?? query.descending
             query.limit =
                 try map.optional("limit") { (object) throws(Mismatch) in Int(try Wire.integer(object, in: rows)) }
                 ?? query.limit
             query.cursor = try map.optional("cursor", Wire.string)
+            query.budget =
+                try map.optional("budget_milliseconds") { (object) throws(Mismatch) in
+                    Milliseconds(try Wire.integer(object, in: Bounds.inspectionMilliseconds))
+                } ?? query.budget
         }
         return query
     }

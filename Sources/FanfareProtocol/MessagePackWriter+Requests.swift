@@ -156,14 +156,15 @@ extension MessagePackWriter {
     private mutating func inspect(_ id: RequestID, _ query: InspectionQuery) {
         let texts: [(key: String, value: String?)] = [
             ("name", query.name), ("namespace", query.namespace), ("match", query.match?.pattern),
-            ("sort", query.sort), ("cursor", query.cursor),
+            ("reason", query.reason), ("sort", query.sort), ("cursor", query.cursor),
         ]
         let present = texts.filter { $0.value != nil }
         let standard = InspectionQuery(query.subject)
         begin(.inspect, fields: 3)
         int(id)
         string(query.subject.rawValue)
-        map(present.count + (query.descending ? 1 : 0) + (query.limit == standard.limit ? 0 : 1))
+        let (hasLimit, hasBudget) = (query.limit != standard.limit, query.budget != standard.budget)
+        map(present.count + [query.descending, hasLimit, hasBudget].count { $0 })
         for case (let key, let value?) in present {
             string(key)
             string(value)
@@ -172,9 +173,13 @@ extension MessagePackWriter {
             string("descending")
             bool(true)
         }
-        if query.limit != standard.limit {
+        if hasLimit {
             string("limit")
             int(query.limit)
+        }
+        if hasBudget {
+            string("budget_milliseconds")
+            int(query.budget.value)
         }
     }
 

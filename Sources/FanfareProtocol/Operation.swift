@@ -87,6 +87,8 @@ enum Bounds {
     static let receiveCount: ClosedRange<UInt64> = 1...65_535
     /// Channels a `GROUP_SEND` may leave out.
     static let excluded = 256
+    /// How long an `INSPECT` may look.
+    static let inspectionMilliseconds: ClosedRange<UInt64> = 1...10_000
     /// Copies a second a `TAIL` may ask for.
     static let tailRate: ClosedRange<UInt64> = 1...10_000
     /// Bytes of a glob: matching costs up to pattern times name, for every name that is looked at.

@@ -76,6 +76,16 @@ struct Broker {
         try greet(node: node, role: role, namespace: namespace, adjust).session
     }
 
+    mutating func open(_ hello: Hello) throws {
+        var effects = Effects()
+        _ = try core.open(hello, now: now, into: &effects)
+    }
+
+    /// A connection without a session has ended.
+    mutating func note(_ closed: ClosedConnection) {
+        core.closed.add(closed)
+    }
+
     @discardableResult
     mutating func apply(_ request: Request, from session: SessionID) -> Said {
         var effects = Effects()

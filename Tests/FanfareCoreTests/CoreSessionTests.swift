@@ -65,6 +65,7 @@ struct CoreSessionTests {
             (.publish, .groupAdd(id: 1, group: "all", channels: ["jobs"], groupExpiry: nil)),
             (.worker, .inspect(1, InspectionQuery(.status))),
             (.worker, .inspect(1, InspectionQuery(.drops))),
+            (.worker, .inspect(1, InspectionQuery(.closed))),
             (.worker, .tail(1, TailQuery(kind: .group, match: Glob("*")))),
             (.publish, .inspect(1, InspectionQuery(.groups))),
             (.worker, .admin(1, command: "drain", arguments: [:])),

@@ -67,6 +67,9 @@ struct Simulation {
     var tokens: [UInt64: UInt64] = [:]
     /// The core's ids, which know their places, by the oracle's.
     var places: [SessionID: SessionID] = [:]
+    /// Inspections under way. They have random numbers of their own, so that the same seed gives the same history.
+    var looks: [Look] = []
+    var looker: SplitMix64
     private var recent: [(step: Int, now: Instant, event: Event)] = []
 
     init(seed: UInt64, auditInterval: Int = 1, traces: Bool = false) {
@@ -74,6 +77,7 @@ struct Simulation {
         self.auditInterval = auditInterval
         self.traces = traces
         random = SplitMix64(seed: seed)
+        looker = SplitMix64(seed: ~seed)
         limits = Self.limits(&random)
         weights = Self.swarm(&random)
         // Which members of one group send find the last bytes of the broker free is nobody's promise.
@@ -117,6 +121,7 @@ struct Simulation {
         remember(event)
         if let complaint = properties.check(event, heard, now) { throw difference(complaint, event) }
         try compareState(event)
+        try lookOn(event)
     }
 
     /// Lets `event` happen to both; the core hears of it as `told`, in its own orders and tokens.

@@ -205,9 +205,11 @@ enum MeaningOfFrames {
     private static func inspect(_ id: RequestID, _ query: InspectionQuery) -> MessageValue {
         let map = present([
             "name": query.name.map { .string($0) }, "namespace": query.namespace.map { .string($0) },
-            "match": query.match.map { .string($0.pattern) }, "sort": query.sort.map { .string($0) },
+            "match": query.match.map { .string($0.pattern) }, "reason": query.reason.map { .string($0) },
+            "sort": query.sort.map { .string($0) },
             "descending": query.descending ? true : .none, "limit": query.limit == 100 ? .none : .count(query.limit),
             "cursor": query.cursor.map { .string($0) },
+            "budget_milliseconds": query.budget == Milliseconds(1_000) ? .none : .count(query.budget.value),
         ])
         return frame(
             .inspect,

@@ -35,6 +35,8 @@ extension RoundTripTests {
         query.descending = true
         query.limit = 1_000
         query.cursor = "abc"
+        query.reason = "full"
+        query.budget = Milliseconds(10_000)
         return query
     }
 

@@ -11,6 +11,17 @@ package struct Arrival: Sendable {
     /// A connection within this process.
     package init() {}
 
+    /// The same for people: address and port, or the user and the process behind a Unix socket.
+    package var text: String {
+        if let address {
+            guard let host = address.ipAddress else { return "\(address)" }
+            let port = address.port ?? 0
+            return host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+        }
+        guard let user else { return "unix" }
+        return "unix uid \(user.user)" + (user.process.map { " pid \($0)" } ?? "")
+    }
+
     init(descriptor: CInt, address: SocketAddress?) {
         self.address = address
         user = address == nil ? SocketUser(descriptor) : nil
