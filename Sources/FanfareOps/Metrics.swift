@@ -1,3 +1,5 @@
+package import FanfareModel
+
 /// Numbers of a program in the Prometheus text format, version 0.0.4.
 ///
 /// A value: filled when somebody asks, from counters the program keeps anyway.
@@ -8,6 +10,8 @@ package struct Metrics: Sendable {
         case counter
         /// Goes up and down.
         case gauge
+        /// Values by upper bounds.
+        case histogram
     }
 
     /// What Prometheus calls this format in `Content-Type`.
@@ -27,7 +31,7 @@ package struct Metrics: Sendable {
     ///   - value: The number.
     package mutating func add(_ name: String, _ kind: Kind, help: String, _ value: Double) {
         begin(name, kind, help)
-        text += "\(name) \(Self.number(value))\n"
+        line(name, [], value)
     }
 
     /// Adds a metric with one number per value of a label, in the order of the values.
@@ -36,9 +40,49 @@ package struct Metrics: Sendable {
     package mutating func add(_ name: String, _ kind: Kind, help: String, by label: String, _ values: [String: Double])
     {
         begin(name, kind, help)
-        for (value, number) in values.sorted(by: { $0.key < $1.key }) {
-            text += "\(name){\(label)=\"\(Self.escaped(value, quotes: true))\"} \(Self.number(number))\n"
+        for (value, number) in values.sorted(by: { $0.key < $1.key }) { line(name, [(label, value)], number) }
+    }
+
+    /// Adds a metric with one number per value of two labels, in the order of the values.
+    ///
+    /// - Parameters:
+    ///   - labels: The outer label and the inner one.
+    ///   - values: The numbers by the values of both; as for one label, none of a peer's.
+    package mutating func add(
+        _ name: String,
+        _ kind: Kind,
+        help: String,
+        by labels: (String, String),
+        _ values: [String: [String: Double]]
+    ) {
+        begin(name, kind, help)
+        for (outer, numbers) in values.sorted(by: { $0.key < $1.key }) {
+            for (inner, number) in numbers.sorted(by: { $0.key < $1.key }) {
+                line(name, [(labels.0, outer), (labels.1, inner)], number)
+            }
         }
+    }
+
+    /// Adds a histogram: `NAME_bucket` for each bound and `+Inf`, cumulative, then `NAME_sum` and `NAME_count`.
+    package mutating func add(_ name: String, help: String, _ histogram: Histogram) {
+        begin(name, .histogram, help)
+        var count: UInt64 = 0
+        for (bound, more) in zip(histogram.bounds + [.infinity], histogram.counts) {
+            let (sum, overflows) = count.addingReportingOverflow(more)
+            count = overflows ? .max : sum
+            line("\(name)_bucket", [("le", Self.number(bound))], Double(count))
+        }
+        line("\(name)_sum", [], histogram.sum)
+        line("\(name)_count", [], Double(count))
+    }
+
+    private mutating func line(_ name: String, _ labels: [(name: String, value: String)], _ number: Double) {
+        text += name
+        if !labels.isEmpty {
+            let pairs = labels.map { "\($0.name)=\"\(Self.escaped($0.value, quotes: true))\"" }
+            text += "{\(pairs.joined(separator: ","))}"
+        }
+        text += " \(Self.number(number))\n"
     }
 
     private mutating func begin(_ name: String, _ kind: Kind, _ help: String) {
