@@ -56,6 +56,7 @@ package final class BrokerServer: Sendable {
         let facts: [String: MessageValue] = ["pid": .count(ProcessFacts.identifier)]
         let epoch = UInt64.random(in: 1...UInt64(Int64.max))
         let broker = try await loop.submit {
+            if logger.logLevel <= .debug { watchTurns(of: loop, logger) }
             let tls = configuration.tls.map { TLSListening($0, handshakeBytes: limits.handshakeBytes) }
             let core = Core(limits: limits, epoch: epoch, broker: configuration.version)
             return NIOLoopBound(
@@ -99,6 +100,13 @@ package final class BrokerServer: Sendable {
                 configuration.onDrain ?? { [weak server] within in Task { await server?.stop(within: within) } }
         }.get()
         return server
+    }
+
+    /// Says what holds the loop, to whoever reads what is for finding faults.
+    private static func watchTurns(of loop: EpollLoop, _ logger: Logger) {
+        loop.watchTurns(longerThan: .milliseconds(5)) { turn in
+            logger.debug("a turn of the loop took long", metadata: turn.facts.mapValues { .string($0) })
+        }
     }
 
     /// Binds every endpoint, or none.

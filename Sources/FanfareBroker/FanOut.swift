@@ -15,7 +15,8 @@ final class FanOut {
     }
 
     private let frames = FrameBuffer()
-    private var frameCount = 0
+    /// Frames that are gathered.
+    private(set) var frameCount = 0
     /// Who gets the frames; kept when they have been written, the next ones are likely to go there too.
     private(set) var peers: ContiguousArray<Peer> = []
     private var sessions: ContiguousArray<SessionID> = []

@@ -20,6 +20,9 @@ final class LinkWriter {
     var heldBytes: Int { seenBytes + writtenBytes }
     /// How often what was refused, by why.
     private(set) var refused: [ErrorCode: UInt64] = [:]
+    /// How long group sends took, from the read that brought them until every link had been written them. Those that are
+    /// written together share the time of the first: the clock is read once for all of them.
+    private(set) var fanOutSeconds = Histogram.ofWorkSeconds
 
     init(limits: Limits, logger: Logger) {
         self.limits = limits
@@ -84,6 +87,8 @@ final class LinkWriter {
     func writeFanOut() {
         guard !fanOut.isEmpty else { return }
         for peer in fanOut.peers { catchUp(peer) }
+        let took = NIODeadline.now() - fanOut.begunAt
+        fanOutSeconds.record(Double(took.nanoseconds) / 1e9, times: UInt64(fanOut.frameCount))
         fanOut.removeAll()
     }
 

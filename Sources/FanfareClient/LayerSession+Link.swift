@@ -131,7 +131,9 @@ extension LayerSession {
         switch reply {
         case .welcome(let welcome): welcomed(welcome)
         case .ping(let id): link?.write(.pong(id))
-        case .clock(let time): linkAge.hear(time, at: loop.now)
+        case .clock(let time):
+            linkAge.hear(time, at: loop.now)
+            counters.lagSeconds.record(Double(linkAge.milliseconds) / 1_000)
         case .goAway(_, _, let drains):
             if drains { isAskedToLeave = true } else { backoff = Backoff() }
             delegate?.layerDidReceive(reply)

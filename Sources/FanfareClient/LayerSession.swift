@@ -62,6 +62,9 @@ package final class LayerSession {
         package var waited: UInt64 = 0
         /// Requests that were not sent: no link, no room to wait, or waited too long.
         package var unsent: UInt64 = 0
+        /// How long messages of the broker were on their way, in seconds: beyond the fastest seen on the same link, once
+        /// for each `CLOCK`, which the broker sends at most every 50 ms.
+        package var lagSeconds = Histogram.ofWaySeconds
     }
 
     package typealias Answered = (Result<MessageValue, Failure>) -> Void

@@ -22,6 +22,7 @@ extension Core {
         }
         let collects = options.wantsOutcome && id != nil
         guard let group = known else {
+            counters.fanOutMembers.record(0)
             return collects ? .result(Outcome().value(isPartial: false)) : .acknowledge
         }
         groups[group].messages += 1
@@ -30,6 +31,7 @@ extension Core {
         let excluded = members(options.exclude, of: group, namespace)
         var outcome = Outcome()
         outcome.members = UInt64(groups[group].memberCount - excluded.count)
+        counters.fanOutMembers.record(Double(outcome.members))
         let deadline = deadline(options.expiry, from: sender, now)
         guard deadline > now else {
             drop(outcome.members, .expired, group: name, namespace, now)

@@ -147,6 +147,7 @@ extension Core {
         status["sends"] = .count(counters.sends)
         status["group_sends"] = .count(counters.groupSends)
         status["group_deliver_frames"] = .count(counters.groupDeliverFrames)
+        status["fan_out_members"] = counters.fanOutMembers.value
         status["delivers"] = .count(counters.delivers)
         status["hand_outs"] = .count(counters.handOuts)
         status["gaps"] = .count(counters.gaps)

@@ -16,6 +16,8 @@ package struct Counters: Sendable, Equatable {
     package internal(set) var gaps: UInt64 = 0
     /// Requests refused, and messages dropped, because the memory budget was used up.
     package internal(set) var memoryRefusals: UInt64 = 0
+    /// Members of groups that were sent to; 0 where there was no such group.
+    package internal(set) var fanOutMembers = Histogram.ofMembers
     private var drops = [UInt64](repeating: 0, count: (DropReason.allCases.count + 1) * DropClass.allCases.count)
 
     package init() {}

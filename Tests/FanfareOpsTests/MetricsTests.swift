@@ -1,3 +1,4 @@
+import FanfareModel
 import Testing
 
 @testable import FanfareOps
@@ -42,5 +43,56 @@ import Testing
         var metrics = Metrics()
         metrics.add("x", .gauge, help: "x", value)
         #expect(metrics.text.hasSuffix("\nx \(text)\n"))
+    }
+
+    @Test func `two labels come in order`() {
+        var metrics = Metrics()
+        metrics.add(
+            "x",
+            .counter,
+            help: "x",
+            by: ("class", "reason"),
+            ["group": ["gone": 1, "full": 2], "a\"b": ["full": 3], "none": [:]]
+        )
+        #expect(
+            metrics.text.hasSuffix(
+                #"""
+                # TYPE x counter
+                x{class="a\"b",reason="full"} 3
+                x{class="group",reason="full"} 2
+                x{class="group",reason="gone"} 1
+
+                """#
+            )
+        )
+    }
+
+    @Test func `a histogram's buckets are cumulative, and the last one is the count`() {
+        var histogram = Histogram(bounds: [0.000001, 0.5, 1])
+        for value in [0.25, 0.25, 1, 2] { histogram.record(value) }
+        var metrics = Metrics()
+        metrics.add("x_seconds", help: "x", histogram)
+        #expect(
+            metrics.text == """
+                # HELP x_seconds x
+                # TYPE x_seconds histogram
+                x_seconds_bucket{le="1e-06"} 0
+                x_seconds_bucket{le="0.5"} 2
+                x_seconds_bucket{le="1"} 3
+                x_seconds_bucket{le="+Inf"} 4
+                x_seconds_sum 3.5
+                x_seconds_count 4
+
+                """
+        )
+    }
+
+    @Test func `a histogram that is full to the brim is still one`() {
+        var histogram = Histogram(bounds: [1, 2])
+        for value in [1.0, 2, 3] { histogram.record(value, times: .max) }
+        var metrics = Metrics()
+        metrics.add("x", help: "x", histogram)
+        let counts = metrics.text.split(separator: "\n").filter { $0.hasPrefix("x_bucket") || $0.hasPrefix("x_count") }
+        #expect(Set(counts.compactMap { $0.split(separator: " ").last }).count == 1)
     }
 }

@@ -1,6 +1,7 @@
 import CLinux
+package import FanfareModel
 import Glibc
-import NIOCore
+package import NIOCore
 import Synchronization
 
 /// Somebody whose descriptor an ``EpollLoop`` watches. Called on the loop.
@@ -73,6 +74,9 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
     private var postponed: ContiguousArray<() -> Void> = []
     private var resuming: ContiguousArray<() -> Void> = []
     var timers = LoopTimers()
+    /// How long turns took: from the wake-up to the end of all that was ready then. On the loop.
+    package private(set) var turnSeconds = Histogram.ofWorkSeconds
+    private var turnWatch: TurnWatch?
     private var isStopping = false
     private var onStopped: [@Sendable () -> Void] = []
     /// Where reads go: one for all descriptors, as none keeps what it read.
@@ -195,7 +199,7 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         while !tasks.isEmpty, count < Self.tasksPerTurn {
             swap(&tasks, &running)
             count += running.count
-            for task in running { task() }
+            for task in running { timed("task", \.tasks, task) }
             running.removeAll(keepingCapacity: true)
         }
     }
@@ -228,27 +232,44 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
     private func run() {
         let events = UnsafeMutableBufferPointer<epoll_event>.allocate(capacity: Self.eventsPerTurn)
         defer { events.deallocate() }
+        var now = NIODeadline.now()
         while !isStopping {
-            let count = fanfare_epoll_wait(epoll, events.baseAddress, CInt(events.count), waitNanoseconds)
+            let count = fanfare_epoll_wait(epoll, events.baseAddress, CInt(events.count), waitNanoseconds(from: now))
+            let wokenAt = NIODeadline.now()
             // Taken before the others' turn: what they postpone is for the next one.
             swap(&postponed, &resuming)
             for event in events.prefix(Int(max(0, count))) { dispatch(event) }
-            let now = NIODeadline.now()
-            while let task = timers.popDue(at: now) { task() }
+            while let task = timers.popDue(at: wokenAt) { timed("timer", \.timers, task) }
             if !resuming.isEmpty {
-                for task in resuming { task() }
+                for task in resuming { timed("task", \.tasks, task) }
                 resuming.removeAll(keepingCapacity: true)
             }
             runTasks()
+            now = .now()
+            turnSeconds.record(Double((now - wokenAt).nanoseconds) / 1e9)
+            turnWatch?.ended(now - wokenAt, at: now)
         }
         end()
     }
 
+    /// Tells of turns that took long, at most once a second, and what in them did. On the loop; costs a look at the
+    /// clock for everything the loop does from now on.
+    package func watchTurns(longerThan longest: TimeAmount, _ report: @escaping (LoopTurn) -> Void) {
+        turnWatch = TurnWatch(longest, report)
+    }
+
+    private func timed(_ name: @autoclosure () -> String, _ count: WritableKeyPath<LoopTurn, Int>, _ work: () -> Void) {
+        guard turnWatch != nil else { return work() }
+        let begunAt = NIODeadline.now()
+        work()
+        turnWatch?.did(name(), count, since: begunAt)
+    }
+
     /// Until the next timer; less than 0 when there is none, and not at all when tasks wait.
-    private var waitNanoseconds: Int64 {
+    private func waitNanoseconds(from now: NIODeadline) -> Int64 {
         guard tasks.isEmpty, postponed.isEmpty else { return 0 }
         guard let deadline = timers.next else { return -1 }
-        return max(0, (deadline - .now()).nanoseconds)
+        return max(0, (deadline - now).nanoseconds)
     }
 
     private func dispatch(_ event: epoll_event) {
@@ -256,7 +277,11 @@ package final class EpollLoop: EventLoop, @unchecked Sendable {
         guard descriptor != wakeUp else { return takeIncoming() }
         let watch = watches[Int(descriptor)]
         guard watch.generation == UInt32(event.data.u64 >> 32) else { return }
-        watch.handler?.ready(Readiness(rawValue: event.events))
+        guard turnWatch != nil, let handler = watch.handler else {
+            watch.handler?.ready(Readiness(rawValue: event.events))
+            return
+        }
+        timed(handler.name, \.descriptors) { handler.ready(Readiness(rawValue: event.events)) }
     }
 
     // MARK: The end

@@ -258,17 +258,24 @@ final class ConsumerSession<C: Consumer> {
         let session = NIOLoopBound(self, eventLoop: socket.worker.eventLoop)
         tasks[id] = Task {
             var failure: (any Error)?
+            let begunAt = NIODeadline.now()
             for handler in handlers where failure == nil {
                 do { try await handler(consumer, webSocket) } catch { failure = error }
             }
             let thrown = failure
-            session.eventLoop.execute { session.value.finished(id, thrown) }
+            let took = NIODeadline.now() - begunAt
+            session.eventLoop.execute { session.value.finished(id, handlers.count, took, thrown) }
         }
         // `disconnect` still runs, for what it can do without waiting.
         if isCancelled { tasks[id]?.cancel() }
     }
 
-    private func finished(_ id: Int, _ failure: (any Error)?) {
+    /// - Parameters:
+    ///   - handlers: How many the task ran.
+    ///   - took: The time of all of them.
+    private func finished(_ id: Int, _ handlers: Int, _ took: TimeAmount, _ failure: (any Error)?) {
+        let seconds = Double(took.nanoseconds) / 1e9 / Double(handlers)
+        socket.worker.tally.handlerSeconds.record(seconds, times: UInt64(handlers))
         tasks[id] = nil
         running -= 1
         if let failure, !(failure is SocketClosed), !isCancelled { failed(failure) }

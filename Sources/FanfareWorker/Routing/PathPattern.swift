@@ -82,6 +82,11 @@ public struct PathPattern: Sendable, Hashable, ExpressibleByStringLiteral, Custo
         return prefix
     }
 
+    /// The pattern of a route below this one.
+    func joined(with below: String) -> String {
+        description.last == "/" && below.first == "/" ? String(description.dropLast()) + below : description + below
+    }
+
     /// The names of its gaps, in order.
     public var names: [String] { segments.compactMap(\.gap?.name) }
 

@@ -90,12 +90,12 @@ public struct Router: Sendable {
         entries.append(Entry(pattern: pattern, target: .socket(route)))
     }
 
-    /// Every WebSocket route, those of nested routers included, in order.
-    var socketRoutes: [SocketRoute] {
-        entries.flatMap { entry -> [SocketRoute] in
+    /// Every WebSocket route, those of nested routers included, in order, with its whole pattern.
+    var socketRoutes: [(pattern: String, route: SocketRoute)] {
+        entries.flatMap { entry -> [(pattern: String, route: SocketRoute)] in
             switch entry.target {
-            case .socket(let route): [route]
-            case .router(let router): router.socketRoutes
+            case .socket(let route): [(entry.pattern.description, route)]
+            case .router(let router): router.socketRoutes.map { (entry.pattern.joined(with: $0.pattern), $0.route) }
             case .http: []
             }
         }

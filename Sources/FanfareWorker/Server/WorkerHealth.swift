@@ -1,3 +1,5 @@
+package import FanfareModel
+
 /// What a worker tells about itself: for health checks, metrics and logs.
 public struct WorkerHealth: Sendable, Equatable {
     /// Whether there is a link to a broker now.
@@ -26,6 +28,24 @@ public struct WorkerHealth: Sendable, Equatable {
     public var messagesOut: UInt64 = 0
     /// `send(2)` calls that took them there; fewer where messages of a burst were merged.
     public var sends: UInt64 = 0
+    /// Bytes given to sockets, as WebSocket frames.
+    public var bytesOut: UInt64 = 0
+    /// WebSockets now, by the pattern of their route.
+    public var socketsByRoute: [String: Int] = [:]
+    /// Bytes that wait for sockets whose peers have not read everything yet.
+    public var outgoingBytes = 0
+    /// The most of them there were when the worker looked, which it does every second and when it is asked.
+    public var outgoingBytesHigh = 0
+    /// Seconds the oldest of them has waited, whole ones.
+    public var outgoingOldestSeconds = 0
+    /// How long turns of the event loop took: whatever comes meanwhile waits so long.
+    package var loopSeconds = Histogram.ofWorkSeconds
+    /// Sockets here that messages of groups were for.
+    package var fanOutSockets = Histogram.ofMembers
+    /// How long handlers of consumers took, including what they waited for.
+    package var handlerSeconds = Histogram.ofWorkSeconds
+    /// How long what the broker wrote was on its way.
+    package var brokerLagSeconds = Histogram.ofWaySeconds
 }
 
 /// Counts since the start of a worker.
@@ -46,9 +66,9 @@ public struct WorkerCounters: Sendable, Equatable {
     public var groupMessages: UInt64 = 0
     /// Messages from the broker for one socket.
     public var directMessages: UInt64 = 0
-    /// Messages from the broker that came after their expiry.
+    /// Messages from the broker that came after their expiry, one for each socket they were for.
     public var expired: UInt64 = 0
-    /// Messages from the broker that no consumer could read.
+    /// Messages from the broker that no consumer could read, one for each socket they were for.
     public var undecodable: UInt64 = 0
     /// Messages the broker said this worker missed.
     public var missed: UInt64 = 0
@@ -78,4 +98,20 @@ public struct WorkerCounters: Sendable, Equatable {
     public var sessions: UInt64 = 0
     /// Consumers told that they missed messages.
     public var gapNotices: UInt64 = 0
+    /// Those of ``closes`` that began here, not with the client or the end of a connection.
+    public var closesFromHere: [UInt16: UInt64] = [:]
+    /// Bytes read from sockets, as WebSocket frames.
+    public var bytesIn: UInt64 = 0
+    /// Messages from the broker given to sockets or their consumers: one for each socket.
+    public var deliveries: UInt64 = 0
+    /// Messages for sockets whose consumers had ended with them waiting.
+    public var ownerGone: UInt64 = 0
+    /// Requests written to the broker again because the session went on over another link.
+    public var requestsRepeated: UInt64 = 0
+    /// Requests whose session ended before the answer: whether they were carried out is not known.
+    public var requestsUnknown: UInt64 = 0
+    /// Sends that waited for a link and went out.
+    public var sendsWaited: UInt64 = 0
+    /// Requests that were not sent: no link, no room to wait, or waited too long.
+    public var requestsUnsent: UInt64 = 0
 }

@@ -10,6 +10,8 @@ extension WorkerLink {
         var accepted = 0
         var dropped = 0
         defer {
+            worker.counters.deliveries += UInt64(accepted)
+            worker.tally.fanOutSockets.record(Double(accepted + dropped))
             if let token = delivery.outcome {
                 _ = port.post(.outcome(token: token, accepted: UInt64(accepted), dropped: UInt64(dropped)))
             }
@@ -93,7 +95,7 @@ extension WorkerLink {
         let members = audience.sockets.filter { !excluded.contains($0.number) }
         guard let member = members.first else { return 0 }
         let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
-        count(reason)
+        count(reason, members.count)
         reports.dropped(
             channel: member.channelName,
             group: delivery.group,
@@ -110,6 +112,7 @@ extension WorkerLink {
             // Its consumer's last handler still runs, or the channel was closed while this was on its way; only the
             // first is not counted by the broker.
             guard worker.isEnding(channel) else { return }
+            worker.counters.ownerGone += 1
             reports.took(channel: channel)
             return reports.dropped(channel: channel, group: nil, count: 1, reason: .ownerGone)
         }
@@ -119,7 +122,10 @@ extension WorkerLink {
             rendering = socket.service.render(message, into: &frames)
             if case .each = rendering {
                 let taken: () -> Void = { [weak self] in self?.took(channel) }
-                guard !socket.service.handle(message, for: socket, taken: taken) else { return }
+                guard !socket.service.handle(message, for: socket, taken: taken) else {
+                    worker.counters.deliveries += 1
+                    return
+                }
                 worker.counters.handlersFull += 1
                 reports.took(channel: channel)
                 return reports.dropped(channel: channel, group: nil, count: 1, reason: .full)
@@ -128,15 +134,17 @@ extension WorkerLink {
         reports.took(channel: channel)
         guard case .frames = rendering else {
             let reason = remaining.value > 0 ? DropReason.undecodable : .expired
-            count(reason)
+            count(reason, 1)
             return reports.dropped(channel: channel, group: nil, count: 1, reason: reason)
         }
+        worker.counters.deliveries += 1
         guard !frames.isEmpty else { return }
         socket.send(message: frames)
     }
 
     /// Messages waited for the handlers of a socket that has ended.
     func gaveUp(_ count: Int, of socket: Socket) {
+        worker.counters.ownerGone += UInt64(count)
         reports.dropped(channel: socket.channelName, group: nil, count: UInt64(count), reason: .ownerGone)
         scheduleReports()
     }
@@ -163,7 +171,11 @@ extension WorkerLink {
         }
     }
 
-    private func count(_ reason: DropReason) {
-        if reason == .expired { worker.counters.expired += 1 } else { worker.counters.undecodable += 1 }
+    private func count(_ reason: DropReason, _ members: Int) {
+        if reason == .expired {
+            worker.counters.expired += UInt64(members)
+        } else {
+            worker.counters.undecodable += UInt64(members)
+        }
     }
 }

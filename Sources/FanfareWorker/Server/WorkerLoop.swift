@@ -35,16 +35,18 @@ package final class WorkerLoop {
     let eventLoop: any EventLoop
     /// Ticks since the start.
     private(set) var ticks = 0
-    private let node: String
-    private var sockets: [UInt64: Socket] = [:]
+    let node: String
+    /// What is counted for ``health`` and nothing else.
+    var tally = WorkerTally()
+    private(set) var sockets: [UInt64: Socket] = [:]
     private var lastNumber: UInt64 = 0
     private var wheel: PingWheel
     /// Kept by ``Socket``.
     var slowReaders = SlowReaders()
     /// Sockets that sent or got a close frame, with the tick at which they are given up.
-    private var leaving: [UInt64: (socket: Socket, deadline: Int)] = [:]
+    private(set) var leaving: [UInt64: (socket: Socket, deadline: Int)] = [:]
     /// Sockets whose connection has ended while their consumer's last handler still runs.
-    private var ending: [UInt64: (socket: Socket, deadline: Int)] = [:]
+    private(set) var ending: [UInt64: (socket: Socket, deadline: Int)] = [:]
     var deadlines = DeadlineTable()
     private var services: [RouteID: any SocketService] = [:]
     private var failuresLogged = LogWindow()
@@ -52,7 +54,7 @@ package final class WorkerLoop {
     /// Told of every handler that threw, with the consumer's name.
     package var onHandlerFailure: ((any Error, String) -> Void)?
     /// Connections that are no sockets yet, with the tick at which they are given up.
-    private var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
+    private(set) var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
     private(set) var isStopping = false
     /// The drain under way.
     var drain: WorkerDrain?
@@ -93,7 +95,11 @@ package final class WorkerLoop {
         fanOut = FanOut(mergedBytes: limits.mergedBytes, membersPerTurn: limits.membersPerTurn, on: loop)
         wheel = PingWheel(ticksPerRound: Self.ticks(limits.pingAfter))
         link = WorkerLink(worker: self, port: port, limits: configuration.limits)
-        for route in router.socketRoutes where services[route.id] == nil { services[route.id] = route.service() }
+        for (pattern, route) in router.socketRoutes where services[route.id] == nil {
+            let service = route.service()
+            services[route.id] = service
+            tally.add(service, pattern)
+        }
     }
 
     /// The channel layer for consumers and handlers.
@@ -101,25 +107,6 @@ package final class WorkerLoop {
 
     /// The loop's clock.
     var now: Instant { Instant(nanoseconds: eventLoop.now.uptimeNanoseconds) }
-
-    /// What there is and what has been counted.
-    package var health: WorkerHealth {
-        var health = WorkerHealth()
-        health.isConnected = link.welcome != nil
-        health.isDraining = isDraining
-        health.closing = max(leaving.count, ending.count)
-        health.lastFailure = link.lastFailure?.text
-        health.name = name
-        health.node = node
-        health.sockets = sockets.count
-        health.handshakes = strangers.count
-        health.groups = fanOut.groupCount
-        health.slowReaders = slowReaders.count
-        health.counters = counters
-        health.messagesOut = fanOut.messagesOut
-        health.sends = fanOut.sends
-        return health
-    }
 
     /// Runs `body` when everything that is ready now has been handled.
     func onNextTurn(_ body: @escaping () -> Void) {
@@ -208,6 +195,7 @@ package final class WorkerLoop {
             return false
         }
         sockets[socket.number] = socket
+        tally.opened(socket)
         wheel.add(socket)
         limitLife(of: socket, identity)
         link.open(socket, groups: groups)
@@ -217,15 +205,21 @@ package final class WorkerLoop {
     /// A socket whose client was not let in is forgotten.
     func discard(_ socket: Socket) {
         discardLocally(socket)
-        if sockets.removeValue(forKey: socket.number) != nil { link.close(socket) }
+        guard sockets.removeValue(forKey: socket.number) != nil else { return }
+        tally.left(socket)
+        link.close(socket)
     }
 
     /// A socket sends and gets no messages any more; its close frame is on the way, or never will be.
-    func leaves(_ socket: Socket, _ code: CloseCode, wasAccepted: Bool, reason: String) {
+    ///
+    /// - Parameter isFromHere: Whether the worker or a consumer of it says so, and not the peer or its connection.
+    func leaves(_ socket: Socket, _ code: CloseCode, isFromHere: Bool, wasAccepted: Bool, reason: String) {
         counters.closes[code.rawValue, default: 0] += 1
+        if isFromHere { counters.closesFromHere[code.rawValue, default: 0] += 1 }
         discardLocally(socket)
         leaving[socket.number] = (socket, ticks + Self.ticks(limits.closeWithin) + 1)
         guard sockets.removeValue(forKey: socket.number) != nil else { return }
+        tally.left(socket)
         guard wasAccepted else { return link.close(socket) }
         ending[socket.number] = (socket, ticks + Self.ticks(limits.disconnectWithin) + 1)
         socket.service.closed(socket, code, reason: reason) { [self] in ended(socket) }
@@ -374,6 +368,7 @@ package final class WorkerLoop {
     package func timePassed() {
         ticks += 1
         for socket in wheel.tick() where !socket.ping() { socket.abandon(.abnormal) }
+        tally.saw(outgoingBytes: slowReaders.outgoingBytes)
         for socket in slowReaders.overdue(at: ticks, age: Self.ticks(limits.outgoingAge)) { socket.readsTooSlowly() }
         for socket in deadlines.due(at: ticks).compactMap({ sockets[$0] }) { checkLife(of: socket) }
         for (socket, deadline) in leaving.values where deadline <= ticks { socket.abandon(.abnormal) }

@@ -108,6 +108,7 @@ package final class WorkerServer: Sendable {
             let port = try WorkerListener.bind(configuration)
             let connected = loop.makePromise(of: Void.self)
             let running = try await loop.submit {
+                if logger.logLevel <= .debug { watchTurns(of: loop, logger) }
                 let parts = WorkerParts(configuration, router, on: loop, listen: port.address, logger: logger) {
                     LayerSession(loop: loop, configuration: $0, logger: logger)
                 }
@@ -137,11 +138,19 @@ package final class WorkerServer: Sendable {
         }
     }
 
+    /// Says what holds the loop, to whoever reads what is for finding faults.
+    private static func watchTurns(of loop: EpollLoop, _ logger: Logger) {
+        loop.watchTurns(longerThan: .milliseconds(5)) { turn in
+            logger.debug("a turn of the loop took long", metadata: turn.facts.mapValues { .string($0) })
+        }
+    }
+
     /// What the worker holds and has counted.
     package func health() async throws -> WorkerHealth {
         try await running.eventLoop.submit { [running] in
             var health = running.value.parts.worker.health
             health.counters.acceptPauses = running.value.port.ratePauses
+            health.add(running.value.parts.session.counters)
             return health
         }.get()
     }

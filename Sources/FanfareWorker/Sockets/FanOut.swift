@@ -21,6 +21,8 @@ final class FanOut {
 
     /// Messages given to sockets.
     private(set) var messagesOut: UInt64 = 0
+    /// Bytes given to sockets.
+    private(set) var bytesOut: UInt64 = 0
     /// `send(2)` calls of fan-outs.
     private(set) var sends: UInt64 = 0
 
@@ -149,6 +151,11 @@ final class FanOut {
         messagesOut += UInt64(messages)
     }
 
+    /// Counts bytes that went to sockets one by one.
+    func countSent(bytes: Int) {
+        bytesOut += UInt64(bytes)
+    }
+
     /// The burst is over: sends what was gathered, to large audiences a part in each turn. What comes for one of them meanwhile waits for
     /// the next pass, gathered; what could overtake it has everything sent first.
     func burstEnded() {
@@ -188,6 +195,7 @@ final class FanOut {
         var frames: [UInt8] = []
         swap(&frames, &audience.frames)
         messagesOut += UInt64(audience.messages * audience.count)
+        bytesOut += UInt64(frames.count * audience.count)
         sends += UInt64(audience.count)
         audience.messages = 0
         return frames

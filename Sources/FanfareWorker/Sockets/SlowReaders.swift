@@ -4,6 +4,14 @@ struct SlowReaders {
 
     var count: Int { sockets.count }
 
+    /// Bytes that wait for all of them.
+    var outgoingBytes: Int { sockets.values.reduce(0) { $0 + ($1.writer?.pendingBytes ?? 0) } }
+
+    /// Ticks the oldest of these bytes has waited at the tick `now`.
+    func longestWait(at now: Int) -> Int {
+        sockets.values.reduce(0) { max($0, now - ($1.waitingSince ?? now)) }
+    }
+
     mutating func add(_ socket: Socket) {
         sockets[socket.number] = socket
     }

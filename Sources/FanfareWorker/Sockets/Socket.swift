@@ -153,8 +153,11 @@ package final class Socket {
         wasHeard = true
         guard state != .closed else { return bytes.count }
         do {
-            return try parser.feed(bytes, atMost: worker.limits.framesPerTurn) { handle($0) }
+            let taken = try parser.feed(bytes, atMost: worker.limits.framesPerTurn) { handle($0) }
+            worker.counters.bytesIn += UInt64(taken)
+            return taken
         } catch {
+            worker.counters.bytesIn += UInt64(bytes.count)
             violated(error)
             return bytes.count
         }
@@ -178,7 +181,7 @@ package final class Socket {
         case .pong:
             break
         case .close(let code, let reason):
-            beginClosing(code, reason: reason)
+            beginClosing(code, isFromHere: false, reason: reason)
             write(ServerFrame.close(code))
             end()
         }
@@ -211,7 +214,7 @@ package final class Socket {
     /// The connection is gone. The last call.
     package func disconnected() {
         writer?.channelClosed()
-        if takesFrames { beginClosing(.abnormal) }
+        if takesFrames { beginClosing(.abnormal, isFromHere: false) }
         state = .closed
         leases = []
         worker.gone(self)
@@ -246,6 +249,7 @@ package final class Socket {
     /// Sends one frame.
     func send(_ opcode: Opcode, _ payload: [UInt8]) {
         var frames: [UInt8] = []
+        if !opcode.isControl, takesFrames { worker.fanOut.countSent(1) }
         if windowBits > 0, !opcode.isControl {
             worker.compressor.append(opcode, payload, windowBits: Int(windowBits), to: &frames)
         } else {
@@ -277,13 +281,13 @@ package final class Socket {
     /// Sends a close frame and waits for the peer's; its memberships end when its service has heard of it.
     func close(_ code: CloseCode, reason: String) {
         guard takesFrames else { return }
-        beginClosing(code)
+        beginClosing(code, isFromHere: true)
         write(ServerFrame.close(code, reason: reason))
     }
 
     /// Closes without a word: the peer is gone or does not answer.
     func abandon(_ code: CloseCode) {
-        if takesFrames { beginClosing(code) }
+        if takesFrames { beginClosing(code, isFromHere: false) }
         writer?.close()
     }
 
@@ -298,12 +302,12 @@ package final class Socket {
         return true
     }
 
-    private func beginClosing(_ code: CloseCode, reason: String = "") {
+    private func beginClosing(_ code: CloseCode, isFromHere: Bool, reason: String = "") {
         state = .closing
         wasAccepted ? face?.markClosed() : forget()
         let onJoined = onJoined
         self.onJoined = nil
-        worker.leaves(self, code, wasAccepted: wasAccepted, reason: reason)
+        worker.leaves(self, code, isFromHere: isFromHere, wasAccepted: wasAccepted, reason: reason)
         onJoined?(CancellationError())
     }
 

@@ -20,6 +20,7 @@ extension Socket {
     func send(_ frames: inout LentFrames) {
         guard takesFrames else { return }
         guard let writer else { return hold(frames.bytes) }
+        worker.fanOut.countSent(bytes: frames.bytes.count)
         settle(note(writer.write(&frames, within: worker.limits.outgoing, at: worker.ticks)))
     }
 
