@@ -31,6 +31,8 @@ struct Inspections {
     fileprivate var isEnding = false
     /// Inspections refused because too many were under way.
     fileprivate(set) var refused: UInt64 = 0
+    /// How long those that have been answered took, the others' turns included.
+    fileprivate(set) var seconds = Histogram.ofWorkSeconds
 
     /// Ends those of a session that is gone.
     mutating func end(of session: SessionID) {
@@ -117,7 +119,7 @@ extension BrokerLoop {
         if begun - running.begunAt >= running.inspection.query.budget.amount { running.inspection.stop() }
         repeat {
             if let answer = proceed(&running.inspection, steps: Self.stepsPerLook) {
-                return tell(running.asker, answer)
+                return tell(running, answer)
             }
         } while loop.now - begun < Self.slice
         inspections.running.append(running)
@@ -127,8 +129,9 @@ extension BrokerLoop {
         core.proceed(&inspection, steps: steps, now: look(), self)
     }
 
-    private func tell(_ asker: Inspections.Asker, _ answer: MessageValue) {
-        switch asker {
+    private func tell(_ running: Inspections.Running, _ answer: MessageValue) {
+        inspections.seconds.record(Double((loop.now - running.begunAt).nanoseconds) / 1e9)
+        switch running.asker {
         case .session(let session, let id): if let peer = peers[session] { write(.result(id, answer), to: peer) }
         case .program(let promise): promise.succeed(answer)
         }
@@ -141,7 +144,7 @@ extension BrokerLoop {
             running.inspection.stop()
             while true {
                 guard let answer = proceed(&running.inspection, steps: .max) else { continue }
-                tell(running.asker, answer)
+                tell(running, answer)
                 break
             }
         }

@@ -46,6 +46,8 @@ extension BrokerLoop: Observations {
         status["inspections_refused"] = .count(inspections.refused)
         status["fan_out_seconds"] = links.fanOutSeconds.value
         status["loop_lag_seconds"] = (loop as? EpollLoop)?.turnSeconds.value
+        status["round_trip_seconds"] = roundTripSeconds.value
+        status["inspection_seconds"] = inspections.seconds.value
         status["errors"] = .count(links.refused.values.reduce(0, +))
         status["refused"] = .map(
             Dictionary(uniqueKeysWithValues: links.refused.map { ($0.key.name, MessageValue.count($0.value)) })

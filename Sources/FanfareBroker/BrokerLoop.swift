@@ -36,6 +36,8 @@ final class BrokerLoop {
     /// Refusals for want of memory that were warned of.
     var memoryRefusalsWarned: UInt64 = 0
     var resilience: Resilience?
+    /// How long clients took to answer pings, through all that waited for their links.
+    var roundTripSeconds = Histogram.ofWorkSeconds
     let startedAt: Instant
     /// When what is being done happens.
     private(set) var moment = NIODeadline.uptimeNanoseconds(0)

@@ -136,7 +136,9 @@ final class Peer: FrameReceiver {
 
     func ponged(at now: NIODeadline) {
         guard let pingedAt else { return }
-        roundTrip = max(.zero, now - pingedAt)
+        let roundTrip = max(.zero, now - pingedAt)
+        broker.roundTripSeconds.record(Double(roundTrip.nanoseconds) / 1e9)
+        self.roundTrip = roundTrip
         self.pingedAt = nil
     }
 

@@ -69,6 +69,8 @@ enum BrokerMetrics {
         .gauge("groups", "Groups with at least one member. Growing for ever: members never leave."),
         .gauge("memberships", "Members of all groups together. Follows sockets times groups of each."),
         .gauge("receives", "Readers waiting for a message. 0 while messages wait: nobody works."),
+        .gauge("inspections", "Inspections under way. Near 0; growing: too many people and programs look at once."),
+        .counter("inspections_refused", "Inspections refused because too many were under way. 0."),
         .gauge("tails", "People watching messages pass. Each costs a copy of what matches."),
     ]
 

@@ -127,6 +127,10 @@ def test_what_waits_and_what_is_dropped_shows(house, ops):
         assert scrape.by("fanfare_broker_drops_total", "class", "reason") == {("normal", "full"): 30}
         assert scrape.by("fanfare_broker_refused_total", "error") == {"channel_full": 30}
         assert scrape["fanfare_broker_errors_total"] == 30
+        assert scrape["fanfare_broker_queued_messages_high"] == 100 == scrape["fanfare_broker_channel_depth_high"]
+        assert scrape["fanfare_broker_queued_bytes_high"] == scrape["fanfare_broker_queued_bytes"]
+        assert scrape["fanfare_broker_oldest_seconds"] > 0
+        assert scrape.by("fanfare_broker_connections", "role") == {"admin": 1}
         # A group nobody is in: sent to no member.
         buckets, total, count = scrape.histogram("fanfare_broker_fan_out_members")
         assert (buckets[0], total, count) == ((0, 1), 0, 1)
@@ -134,7 +138,18 @@ def test_what_waits_and_what_is_dropped_shows(house, ops):
             assert publisher.receive("jobs") == {"number": number}
         scrape = metrics_page.Scrape(ops)
         assert scrape["fanfare_broker_queued_messages"] == 0 == scrape["fanfare_broker_queued_bytes"]
-        assert scrape["fanfare_broker_hand_outs_total"] == 100
+        assert scrape["fanfare_broker_hand_outs_total"] == 100 and scrape["fanfare_broker_oldest_seconds"] == 0
+        assert scrape["fanfare_broker_queued_messages_high"] == 100
+        house.rows("groups")
+        publisher.write(wire.GOODBYE)
+        assert publisher.read() == b""
+        scrape = metrics_page.Scrape(ops)
+        # The probe that waited for the broker to answer just went; the command and the publisher said goodbye.
+        closed = scrape.by("fanfare_broker_closed_total", "reason")
+        assert closed["goodbye"] == 2 and set(closed) <= {"goodbye", "connection_lost"}, closed
+        # The command's, and the scrapes: each is one of its status.
+        assert scrape.histogram("fanfare_broker_inspection_seconds")[2] >= 3
+        check_histograms(scrape)
 
 
 def test_closes_say_who_began_and_a_client_cannot_make_series(house, ops, worker, port):

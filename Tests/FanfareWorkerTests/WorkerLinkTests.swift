@@ -259,8 +259,8 @@ import Testing
             groupMessage("chat_a", "fine")
         )
         #expect(try socket.messages() == ["fine"])
-        #expect(run.worker.counters.undecodable == 2)
-        #expect(run.worker.counters.expired == 1)
+        #expect(run.worker.counters.undecodable == 4)
+        #expect(run.worker.counters.expired == 2)
         #expect(run.broker.requests.first == .outcome(token: 77, accepted: 0, dropped: 2))
         guard case .report(let report)? = run.broker.requests.last else { throw Unexpected() }
         #expect(report.dropped.first { $0.reason == .undecodable }?.count == 4)

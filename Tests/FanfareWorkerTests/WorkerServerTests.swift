@@ -89,6 +89,31 @@ import Testing
         for descriptor in pair { close(descriptor) }
     }
 
+    @Test func `a program is given what its worker has counted, by itself`() async throws {
+        let place = try await Place.start()
+        let (told, continuation) = AsyncStream.makeStream(of: WorkerHealth.self)
+        var configuration = WorkerServer.Configuration()
+        configuration.name = "counted"
+        configuration.listenPort = 0
+        configuration.brokers = [place.endpoint]
+        configuration.onHealth = { continuation.yield($0) }
+        let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+        let worker = try await WorkerServer.start(configuration, router: .chat, logger: logger)
+        let client = try await TestClient.open(worker.port, "/ws/chat/a/")
+        try await client.say("hello")
+        #expect(try await client.messages(1) == ["hello"])
+        var last: WorkerHealth?
+        for await health in told where health.counters.deliveries == 1 {
+            last = health
+            break
+        }
+        #expect(last?.name == "counted" && last?.isConnected == true)
+        #expect(last?.socketsByRoute == ["/ws/chat/<str:room>/": 1])
+        #expect(last?.counters.messagesIn == 1 && last?.messagesOut == 1)
+        await worker.stop(within: Milliseconds(1_000))
+        try await place.stop()
+    }
+
     @Test func `a restarted broker closes no socket and finds each membership once`() async throws {
         let place = try await Place.start()
         var limits = WorkerLimits()

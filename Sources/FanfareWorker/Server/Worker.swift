@@ -39,6 +39,10 @@ public struct Worker: Service {
         /// Called once, when connections are taken, with the port: the one the system chose when ``listen`` ends in `:0`.
         public var onReady: (@Sendable (_ port: Int) -> Void)?
 
+        /// Called once a second with what the worker holds and has counted, for the metrics system of the program. On the
+        /// worker's event loop: keep it and return.
+        public var onHealth: (@Sendable (WorkerHealth) -> Void)?
+
         /// The documented defaults.
         public init() {}
     }
@@ -119,6 +123,7 @@ public struct Worker: Service {
         plan.workerLimits = configuration.limits
         plan.drainDelay = Milliseconds(seconds: configuration.drainDelaySeconds)
         plan.origins = configuration.origins
+        plan.onHealth = configuration.onHealth
         plan.tls = configuration.tlsFiles.map { .init(certificateFile: $0.certificate, keyFile: $0.key) }
         return plan
     }

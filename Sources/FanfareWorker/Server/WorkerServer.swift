@@ -36,6 +36,8 @@ package final class WorkerServer: Sendable {
         package var version = ""
         /// Which pages may open sockets where no router says otherwise.
         package var origins = OriginPolicy.sameOrigin
+        /// Called once a second on the worker's loop.
+        package var onHealth: (@Sendable (WorkerHealth) -> Void)?
         /// How long the port stays open when a drain has begun, for one that the broker asks for.
         package var drainDelay = Milliseconds(0)
 
@@ -115,9 +117,11 @@ package final class WorkerServer: Sendable {
                 let listener = WorkerListener(port, configuration, on: loop, parts.worker)
                 parts.worker.link.onFirstConnect = { connected.succeed() }
                 parts.session.start()
-                let bound = NIOLoopBound(parts.worker, eventLoop: loop)
+                let bound = NIOLoopBound((parts, listener), eventLoop: loop)
                 let timer = loop.scheduleRepeatedTask(initialDelay: WorkerLoop.tick, delay: WorkerLoop.tick) { _ in
-                    bound.value.timePassed()
+                    let (parts, listener) = bound.value
+                    parts.worker.timePassed()
+                    configuration.onHealth?(health(of: parts, listener))
                 }
                 return NIOLoopBound(Running(parts: parts, port: listener, timer: timer), eventLoop: loop)
             }.get()
@@ -148,11 +152,15 @@ package final class WorkerServer: Sendable {
     /// What the worker holds and has counted.
     package func health() async throws -> WorkerHealth {
         try await running.eventLoop.submit { [running] in
-            var health = running.value.parts.worker.health
-            health.counters.acceptPauses = running.value.port.ratePauses
-            health.add(running.value.parts.session.counters)
-            return health
+            Self.health(of: running.value.parts, running.value.port)
         }.get()
+    }
+
+    private static func health(of parts: WorkerParts, _ listener: WorkerListener) -> WorkerHealth {
+        var health = parts.worker.health
+        health.counters.acceptPauses = listener.ratePauses
+        health.add(parts.session.counters)
+        return health
     }
 
     /// Takes leave gently: not ready from now on, then no new connections, every socket closed with 1012 at its own time
