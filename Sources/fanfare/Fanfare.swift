@@ -17,9 +17,10 @@ struct Fanfare: AsyncParsableCommand {
             """,
         version: "fanfare \(Version.current)",
         subcommands: [
-            StatusCommand.self, GroupsCommand.self, GroupCommand.self, ChannelsCommand.self, ChannelCommand.self,
-            WorkersCommand.self, DropsCommand.self, SendCommand.self, GroupSendCommand.self, TailCommand.self,
-            PingCommand.self, FlushCommand.self, DrainCommand.self, KickCommand.self, TokenCommand.self,
+            StatusCommand.self, GroupsCommand.self, GroupCommand.self, ChannelsCommand.self,
+            ChannelCommand.self, WorkersCommand.self, SessionsCommand.self, ClosedCommand.self, DropsCommand.self,
+            SendCommand.self, GroupSendCommand.self, TailCommand.self, PingCommand.self,
+            FlushCommand.self, DrainCommand.self, KickCommand.self, TokenCommand.self,
         ]
     )
 

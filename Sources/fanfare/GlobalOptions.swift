@@ -75,14 +75,30 @@ struct GlobalOptions: ParsableArguments {
     @Flag(help: "Send the token over tcp:// to another machine all the same, where everybody on the way can read it.")
     var tokenInTheClear = false
 
-    @Flag(name: .customLong("json"), help: "Print JSON instead of tables.")
-    var isJSON = false
+    @Flag(name: .customLong("json"), help: "Print one JSON document instead of tables.")
+    var wantsJSON = false
+
+    @Flag(name: .customLong("jsonl"), help: "Print JSON, one object a row and line; listings go on to their end.")
+    var wantsJSONLines = false
+
+    @Flag(name: .customLong("no-color"), help: "No colours on a terminal; so does $NO_COLOR.")
+    var isColorless = false
+
+    /// Whether programs read the output. Only listings tell `--json` from `--jsonl`.
+    var isJSON: Bool { wantsJSON || wantsJSONLines }
+
+    /// What standard output can show and should.
+    var surface: Surface {
+        var surface = System.surface
+        if isColorless { surface.isStyled = false }
+        return surface
+    }
 
     private static let optionNames = [
         "--broker", "--namespace", "--token-file", "--ca-file", "--certificate-file", "--key-file", "--server-name",
         "--role",
     ]
-    private static let flagNames = ["--json", "--token-in-the-clear"]
+    private static let flagNames = ["--json", "--jsonl", "--no-color", "--token-in-the-clear"]
 
     /// `arguments` with these options moved behind the command they stand before: `fanfare --json groups` means
     /// `fanfare groups --json`.

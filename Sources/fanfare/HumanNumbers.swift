@@ -12,6 +12,12 @@ enum HumanNumbers {
         }
     }
 
+    /// `0.35ms`, `120ms`, `12s`: what lasts less than a tenth of a second to the hundredth of a millisecond.
+    static func lag(milliseconds: Double) -> String {
+        guard milliseconds >= 100 else { return fixed(max(milliseconds, 0), digits: 2) + "ms" }
+        return age(milliseconds: Int64(exactly: milliseconds.rounded()) ?? .max)
+    }
+
     /// `512 B`, `1.2 KiB`, `3.0 GiB`.
     static func bytes(_ bytes: Int64) -> String {
         guard bytes.magnitude >= 1_024 else { return "\(bytes) B" }

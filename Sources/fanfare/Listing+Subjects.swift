@@ -6,13 +6,14 @@ extension Listing {
         subject: .groups,
         noun: ("group", "groups"),
         columns: [
-            Column(heading: "NAMESPACE", field: "namespace", format: .text),
-            Column(heading: "GROUP", field: "group", format: .text),
-            Column(heading: "MEMBERS", field: "members", format: .count, sum: "members"),
-            Column(heading: "OWNERS", field: "owners", format: .count),
-            Column(heading: "MESSAGES", field: "messages", format: .count, sum: "messages"),
-            Column(heading: "RATE/s", field: "rate", format: .rate, sum: "a second"),
-            Column(heading: "AGE", field: "age_milliseconds", format: .age),
+            Column("NAMESPACE", "namespace", .text),
+            Column("GROUP", "group", .text),
+            Column("MEMBERS", "members", .count, sum: "members"),
+            Column("OWNERS", "owners", .count),
+            Column("MESSAGES", "messages", .count, sum: "messages"),
+            Column("RATE/s", "rate", .rate, sum: "a second"),
+            Column("DROPS", "drops", .count, sum: "drops", alarm: .aboveZero),
+            Column("AGE", "age_milliseconds", .age),
         ],
         topField: "members"
     )
@@ -22,12 +23,14 @@ extension Listing {
         subject: .group,
         noun: ("member", "members"),
         columns: [
-            Column(heading: "CHANNEL", field: "channel", format: .text),
-            Column(heading: "WORKER", field: "worker", format: .text),
-            Column(heading: "SESSION", field: "session", format: .count),
-            Column(heading: "REMOTE", field: "remote", format: .text),
-            Column(heading: "AGE", field: "age_milliseconds", format: .age),
-            Column(heading: "EXPIRES", field: "expires_milliseconds", format: .expiry),
+            Column("CHANNEL", "channel", .text),
+            Column("WORKER", "worker", .text),
+            Column("SESSION", "session", .count),
+            Column("REMOTE", "remote", .text),
+            Column("AGE", "age_milliseconds", .age),
+            Column("EXPIRES", "expires_milliseconds", .expiry),
+            Column("NAMESPACE", "namespace", .text, isUsual: false),
+            Column("GROUP", "group", .text, isUsual: false),
         ],
         topField: "age_milliseconds"
     )
@@ -36,16 +39,20 @@ extension Listing {
         subject: .channels,
         noun: ("channel", "channels"),
         columns: [
-            Column(heading: "CHANNEL", field: "channel", format: .text),
-            Column(heading: "DEPTH", field: "depth", format: .count, sum: "unread"),
-            Column(heading: "BYTES", field: "bytes", format: .bytes, sum: "waiting"),
-            Column(heading: "OLDEST", field: "oldest_milliseconds", format: .age),
-            Column(heading: "CAPACITY", field: "capacity", format: .count),
-            Column(heading: "READERS", field: "readers", format: .count),
-            Column(heading: "GROUPS", field: "groups", format: .count),
-            Column(heading: "WORKER", field: "worker", format: .text),
-            Column(heading: "MESSAGES", field: "messages", format: .count, sum: "messages"),
-            Column(heading: "DROPS", field: "drops", format: .count, sum: "drops"),
+            Column("CHANNEL", "channel", .text),
+            Column("DEPTH", "depth", .count, sum: "unread", alarm: .fills("capacity")),
+            Column("HIGH", "depth_high", .count, alarm: .fills("capacity")),
+            Column("CAPACITY", "capacity", .count),
+            Column("BYTES", "bytes", .bytes, sum: "waiting"),
+            Column("OLDEST", "oldest_milliseconds", .age),
+            Column("READERS", "readers", .count),
+            Column("GROUPS", "groups", .count),
+            Column("WORKER", "worker", .text),
+            Column("MESSAGES", "messages", .count, sum: "messages"),
+            Column("RATE/s", "rate", .rate, sum: "a second"),
+            Column("DROPS", "drops", .count, sum: "drops", alarm: .aboveZero),
+            Column("NAMESPACE", "namespace", .text, isUsual: false),
+            Column("SESSION", "session", .count, isUsual: false),
         ],
         topField: "depth"
     )
@@ -66,35 +73,75 @@ extension Listing {
         topField: "memberships"
     )
 
-    private static let sessionColumns = [
-        Column(heading: "NAME", field: "name", format: .text),
-        Column(heading: "CLIENT", field: "client", format: .text),
-        Column(heading: "ROLE", field: "role", format: .text),
-        Column(heading: "SESSION", field: "session", format: .count),
-        Column(heading: "NODE", field: "node", format: .text),
-        Column(heading: "CHANNELS", field: "channels", format: .count, sum: "channels"),
-        Column(heading: "MEMBERSHIPS", field: "memberships", format: .count, sum: "memberships"),
-        Column(heading: "FRAMES-IN", field: "frames_in", format: .count),
-        Column(heading: "FRAMES-OUT", field: "frames_out", format: .count),
-        Column(heading: "BYTES-IN", field: "bytes_in", format: .bytes),
-        Column(heading: "BYTES-OUT", field: "bytes_out", format: .bytes),
-        Column(heading: "AGE", field: "age_milliseconds", format: .age),
-        Column(heading: "PID", field: "attributes", format: .attribute("pid")),
+    private static let sessionColumns =
+        [
+            Column("NAME", "name", .text),
+            Column("CLIENT", "client", .text),
+            Column("ROLE", "role", .text),
+            Column("SESSION", "session", .count),
+            Column("NODE", "node", .text),
+            Column("REMOTE", "remote", .text),
+            Column("CHANNELS", "channels", .count, sum: "channels"),
+            Column("MEMBERSHIPS", "memberships", .count, sum: "memberships"),
+            Column("IN/s", "rate_in", .rate, sum: "in a second"),
+            Column("OUT/s", "rate_out", .rate, sum: "out a second"),
+            Column("LAG", "lag_milliseconds", .lag, alarm: .above(milliseconds: 100)),
+            Column("DROPS", "drops", .count, sum: "drops", alarm: .aboveZero),
+            Column("LINK", "link", .link, alarm: .otherThan(["up"])),
+            Column("WAITING", "link_bytes", .bytes, sum: "waiting"),
+            Column("AGE", "age_milliseconds", .age),
+            Column("PID", "attributes", .attribute("pid")),
+            Column("NAMESPACE", "namespace", .text, isUsual: false),
+            Column("RECEIVES", "receives", .count, isUsual: false),
+        ] + traffic
+
+    /// What passed on a connection, for those who ask.
+    private static let traffic = [
+        Column("MESSAGES-IN", "messages_in", .count, isUsual: false),
+        Column("MESSAGES-OUT", "messages_out", .count, isUsual: false),
+        Column("FRAMES-IN", "frames_in", .count, isUsual: false),
+        Column("FRAMES-OUT", "frames_out", .count, isUsual: false),
+        Column("BYTES-IN", "bytes_in", .bytes, isUsual: false),
+        Column("BYTES-OUT", "bytes_out", .bytes, isUsual: false),
     ]
+
+    /// Connections that ended, the newest first unless another order is asked for.
+    static let closed = Listing(
+        subject: .closed,
+        noun: ("closed connection", "closed connections"),
+        columns: [
+            Column("AGE", "age_milliseconds", .age),
+            Column("NAME", "name", .text),
+            Column("ROLE", "role", .text),
+            Column("SESSION", "session", .count),
+            Column("REMOTE", "remote", .text),
+            Column("REASON", "reason", .text, alarm: .otherThan(["goodbye", "drained", "stopping"])),
+            Column("LIVED", "lived_milliseconds", .age),
+            Column("MESSAGES-IN", "messages_in", .count, sum: "messages in"),
+            Column("MESSAGES-OUT", "messages_out", .count, sum: "messages out"),
+            Column("DROPS", "drops", .count, sum: "drops", alarm: .aboveZero),
+            Column("DETAIL", "detail", .text),
+            Column("CLIENT", "client", .text, isUsual: false),
+            Column("NAMESPACE", "namespace", .text, isUsual: false),
+            Column("NODE", "node", .text, isUsual: false),
+        ] + traffic.filter { !$0.heading.hasPrefix("MESSAGES") },
+        topField: "lived_milliseconds"
+    )
 
     /// What was dropped; the broker gives the newest first unless another order is asked for.
     static let drops = Listing(
         subject: .drops,
         noun: ("line", "lines"),
         columns: [
-            Column(heading: "AGE", field: "age_milliseconds", format: .age),
-            Column(heading: "NAMESPACE", field: "namespace", format: .text),
-            Column(heading: "KIND", field: "kind", format: .text),
-            Column(heading: "NAME", field: "name", format: .text),
-            Column(heading: "WORKER", field: "worker", format: .text),
-            Column(heading: "REASON", field: "reason", format: .text),
-            Column(heading: "COUNT", field: "count", format: .count, sum: "messages dropped"),
+            Column("AGE", "age_milliseconds", .age),
+            Column("NAMESPACE", "namespace", .text),
+            Column("KIND", "kind", .text),
+            Column("NAME", "name", .text),
+            Column("WORKER", "worker", .text),
+            Column("REASON", "reason", .text),
+            Column("COUNT", "count", .count, sum: "messages dropped", alarm: .aboveZero),
         ],
-        topField: "count"
+        topField: "count",
+        breakdown: (by: "reason", sum: "count")
     )
 }

@@ -7,11 +7,28 @@ struct Column: Sendable {
         case count
         case rate
         case age
+        /// A duration of a few milliseconds, with its fraction.
+        case lag
         case bytes
         /// The rest of a membership's life; nil when it lives with its owner.
         case expiry
+        /// `up`, or the milliseconds since the connection broke.
+        case link
         /// One of the row's attributes.
         case attribute(String)
+    }
+
+    /// When a value stands out.
+    enum Alarm: Sendable {
+        case never
+        /// Something was lost.
+        case aboveZero
+        /// Later than this many milliseconds.
+        case above(milliseconds: Double)
+        /// As much as another column says there may be.
+        case fills(String)
+        /// Any other text than these.
+        case otherThan([String])
     }
 
     let heading: String
@@ -20,24 +37,74 @@ struct Column: Sendable {
     let format: Format
     /// What the column's sum is called in the line of totals; `nil` for no sum.
     var sum: String?
+    var alarm = Alarm.never
+    /// Whether it is shown without being asked for.
+    var isUsual = true
+
+    init(
+        _ heading: String,
+        _ field: String,
+        _ format: Format,
+        sum: String? = nil,
+        alarm: Alarm = .never,
+        isUsual: Bool = true
+    ) {
+        (self.heading, self.field, self.format) = (heading, field, format)
+        (self.sum, self.alarm, self.isUsual) = (sum, alarm, isUsual)
+    }
 
     var alignment: Table.Alignment {
         switch format {
         case .text, .attribute: .left
-        case .count, .rate, .age, .bytes, .expiry: .right
+        case .count, .rate, .age, .lag, .bytes, .expiry, .link: .right
         }
     }
 
-    /// The cell of this column in `row`; `-` for what the broker did not say.
-    func cell(_ row: MessageValue) -> String {
+    /// The name of the column where it was chosen by `--columns` and is shown as JSON.
+    var key: String {
+        if case .attribute(let name) = format { name } else { field }
+    }
+
+    /// The value of this column in `row`, null for what the broker did not say.
+    func value(_ row: MessageValue) -> MessageValue {
         let value = row[field] ?? .null
+        if case .attribute(let name) = format { return value[name] ?? .null }
+        return value
+    }
+
+    /// The cell of this column in `row`; `-` for what the broker did not say.
+    func cell(_ row: MessageValue) -> Cell {
+        let value = value(row)
+        return Cell(value == .null && !isExpiry ? CellText.absent : text(value), tone(value, row))
+    }
+
+    /// `value` for people.
+    func text(_ value: MessageValue) -> String {
         switch format {
-        case .text, .count: return CellText.plain(value)
-        case .rate: return value.double.map { HumanNumbers.fixed($0, digits: 1) } ?? CellText.absent
-        case .age: return value.int.map(HumanNumbers.age) ?? CellText.absent
-        case .bytes: return value.int.map(HumanNumbers.bytes) ?? CellText.absent
-        case .expiry: return value.int.map(HumanNumbers.age) ?? "with owner"
-        case .attribute(let name): return CellText.plain(value[name] ?? .null)
+        case .text, .count, .attribute: CellText.plain(value)
+        case .rate: value.double.map { HumanNumbers.fixed($0, digits: 1) } ?? CellText.absent
+        case .age: value.int.map(HumanNumbers.age) ?? CellText.absent
+        case .lag: value.double.map(HumanNumbers.lag) ?? CellText.absent
+        case .bytes: value.int.map(HumanNumbers.bytes) ?? CellText.absent
+        case .expiry: value.int.map(HumanNumbers.age) ?? "with owner"
+        case .link: value.int.map { "gone " + HumanNumbers.age(milliseconds: $0) } ?? CellText.plain(value)
+        }
+    }
+
+    private var isExpiry: Bool {
+        if case .expiry = format { true } else { false }
+    }
+
+    private func tone(_ value: MessageValue, _ row: MessageValue) -> Tone {
+        switch alarm {
+        case .never: return .plain
+        case .aboveZero: return (value.double ?? 0) > 0 ? .bad : .plain
+        case .above(let milliseconds): return (value.double ?? 0) > milliseconds ? .warning : .plain
+        case .fills(let field):
+            guard let value = value.double, let whole = row[field]?.double, whole > 0 else { return .plain }
+            return value >= whole ? .bad : value >= 0.8 * whole ? .warning : .plain
+        case .otherThan(let texts):
+            return value == .null || value.string.map(texts.contains) ?? false ? .plain : .warning
         }
     }
 }
@@ -67,63 +134,93 @@ struct Listing: Sendable {
     let subject: InspectionQuery.Subject
     /// What a row is, one and many.
     let noun: (one: String, many: String)
+    /// All there are, in the order people read.
     let columns: [Column]
     /// What `--top` orders by unless `--sort` says otherwise.
     let topField: String
+    /// The text whose sums stand under the table, each value's own, and what is summed up.
+    var breakdown: (by: String, sum: String)?
 
-    /// The wire name of the column a user means: a wire name (`age_milliseconds`) or a heading (`AGE`, `rate/s`).
-    /// Anything else is passed on as it is: the broker knows its columns and says so.
-    func field(named text: String) -> String {
+    /// The columns that are shown unless others are chosen.
+    var usual: [Column] {
+        columns.filter(\.isUsual)
+    }
+
+    /// The column a user means: a wire name (`age_milliseconds`) or a heading (`AGE`, `rate/s`).
+    func column(named text: String) -> Column? {
         let folded = text.lowercased()
-        return columns.first { $0.heading.lowercased() == folded }?.field
-            ?? columns.first { $0.field == folded.replacing("-", with: "_") }?.field
-            ?? text
+        let named = folded.replacing("-", with: "_")
+        return columns.first { $0.heading.lowercased() == folded }
+            ?? columns.first { $0.key == named || $0.field == named }
+            ?? columns.first { $0.heading.lowercased() == named.replacing("_", with: "-") }
+    }
+
+    /// The wire name of the column a user means. Anything else is passed on as it is: the broker knows its columns and
+    /// says so.
+    func field(named text: String) -> String {
+        column(named: text)?.field ?? text
+    }
+
+    /// The columns of a list such as `group,members`, in its order.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `usage` that names those there are.
+    func columns(named list: String) throws -> [Column] {
+        try list.split(separator: ",", omittingEmptySubsequences: false).map { name in
+            if let column = column(named: String(name)) { return column }
+            let known = columns.map { $0.heading.lowercased() }.joined(separator: ",")
+            throw ProgramFailure(.usage, "--columns names \"\(name)\"; \(noun.many) have: \(known)")
+        }
     }
 
     /// The table of an answer and the line of totals under it.
     ///
     /// Rows of several namespaces, or of another than the usual one, get a first column that says which, unless the
     /// question named one.
-    func page(_ answer: MessageValue, namespace: String?) -> Page {
+    ///
+    /// - Parameter chosen: The columns to show instead of the usual ones.
+    func page(_ answer: MessageValue, namespace: String?, chosen: [Column]? = nil) -> Page {
         let rows = answer["rows"]?.array ?? []
-        let namespaceColumn = Column(heading: "NAMESPACE", field: "namespace", format: .text)
-        let isForeign = { (row: MessageValue) in
-            row["namespace"].map { $0 != .string(Protocol.namespaceDefault) } ?? false
-        }
-        let hasOwn = columns.contains { $0.field == namespaceColumn.field }
-        let shown =
-            !hasOwn && namespace == nil && rows.contains(where: isForeign) ? [namespaceColumn] + columns : columns
-
+        let shown = chosen ?? usualColumns(rows, namespace)
         var table = Table(shown.map { ($0.heading, $0.alignment) })
         for row in rows { table.append(shown.map { $0.cell(row) }) }
         var page = Page()
         page.append(table)
         page.append("")
-        page.append(totals(rows, answer))
+        page.append(totals(rows.count, answer))
         return page
     }
 
-    private func totals(_ rows: [MessageValue], _ answer: MessageValue) -> String {
-        let total = answer["total"]?.int ?? Int64(rows.count)
-        var line = "\(total) \(total == 1 ? noun.one : noun.many)"
-        if rows.count < total { line = "\(rows.count) of \(line)" }
-        let sums = columns.compactMap { column in column.sum.map { "\(sum(of: column, rows)) \($0)" } }
-        if !sums.isEmpty { line += ": " + sums.joined(separator: ", ") }
-        if let cursor = answer["cursor"]?.string { line += "; more with --cursor \(cursor) or --all" }
-        if answer["partial"]?.bool == true { line += "; partial: the broker stopped at its scan bound" }
-        return line
+    /// The usual columns, and the namespace where it tells rows apart.
+    private func usualColumns(_ rows: [MessageValue], _ namespace: String?) -> [Column] {
+        let usual = usual
+        let isForeign = { (row: MessageValue) in
+            row["namespace"].map { $0 != .string(Protocol.namespaceDefault) } ?? false
+        }
+        guard namespace == nil, !usual.contains(where: { $0.field == "namespace" }), rows.contains(where: isForeign)
+        else { return usual }
+        return [Column("NAMESPACE", "namespace", .text)] + usual
     }
 
-    private func sum(of column: Column, _ rows: [MessageValue]) -> String {
-        switch column.format {
-        case .rate:
-            return HumanNumbers.fixed(rows.reduce(0) { $0 + ($1[column.field]?.double ?? 0) }, digits: 1)
-        default:
-            let sum = rows.reduce(Int64(0)) { sum, row in
-                let (value, overflows) = sum.addingReportingOverflow(row[column.field]?.int ?? 0)
-                return overflows ? .max : value
+    /// How many rows matched and what they sum up to, as the broker says it: not only those that are shown.
+    private func totals(_ shown: Int, _ answer: MessageValue) -> String {
+        let total = answer["total"]?.int ?? Int64(shown)
+        var line = "\(total) \(total == 1 ? noun.one : noun.many)"
+        let sums = columns.compactMap { column -> String? in
+            guard let name = column.sum, let sum = answer["totals"]?[column.field], sum.double != nil else {
+                return nil
             }
-            return if case .bytes = column.format { HumanNumbers.bytes(sum) } else { "\(sum)" }
+            return "\(column.text(sum)) \(name)"
         }
+        if !sums.isEmpty { line += ": " + sums.joined(separator: ", ") }
+        if let breakdown, let sums = answer[breakdown.sum + "_by_" + breakdown.by]?.map, !sums.isEmpty {
+            let parts = sums.sorted { $0.key < $1.key }.map { "\(CellText.plain($0.value)) \($0.key)" }
+            line += " (" + parts.joined(separator: ", ") + ")"
+        }
+        if shown < total { line += "; \(shown) shown" }
+        if let cursor = answer["cursor"]?.string {
+            line += (shown < total ? "," : ";") + " more with --cursor \(cursor) or --all"
+        }
+        if answer["partial"]?.bool == true { line += "; partial" }
+        return line
     }
 }

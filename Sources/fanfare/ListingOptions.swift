@@ -1,8 +1,19 @@
 import ArgumentParser
 import FanfareModel
 
-/// Order and size of a listing; the broker does both.
+/// What a listing shows and in which order; the broker chooses the rows.
 struct ListingOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("Only names that match, as the argument.", valueName: "glob"))
+    var match: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Show these, in this order: headings of the table or keys of the JSON, between commas.",
+            valueName: "columns"
+        )
+    )
+    var columns: String?
+
     @Option(
         help: ArgumentHelp("Order by this column, a heading of the table or a key of the JSON.", valueName: "column")
     )
@@ -19,34 +30,83 @@ struct ListingOptions: ParsableArguments {
     )
     var top: Int?
 
-    @Option(help: ArgumentHelp("Rows at most, 1 to \(Walk.pageRows).", valueName: "n"))
+    @Option(
+        help: ArgumentHelp(
+            "Rows at most, 1 to \(Walk.rowsMaximum); \(Self.rowsStandard) unless --jsonl shows all.",
+            valueName: "n"
+        )
+    )
     var limit: Int?
+
+    @Option(
+        name: .customLong("budget"),
+        help: ArgumentHelp(
+            "How long the broker may look before it answers with what it has seen, 1 to 10000.",
+            valueName: "milliseconds"
+        )
+    )
+    var budgetMilliseconds: UInt64?
+
+    /// Rows of a listing when nobody says how many.
+    private static let rowsStandard = 100
+    private static let budgetAllowed: ClosedRange<UInt64> = 1...10_000
 
     func validate() throws {
         guard top == nil || limit == nil else {
             throw ValidationError("--top N is a limit too; leave one of --top and --limit out")
         }
         for (name, rows) in [("--top", top), ("--limit", limit)] {
-            guard let rows, !(1...Walk.pageRows).contains(rows) else { continue }
-            throw ValidationError("\(name) is \(rows); it must be 1 to \(Walk.pageRows)")
+            guard let rows, !(1...Walk.rowsMaximum).contains(rows) else { continue }
+            throw ValidationError("\(name) is \(rows); it must be 1 to \(Walk.rowsMaximum)")
+        }
+        if let budgetMilliseconds, !Self.budgetAllowed.contains(budgetMilliseconds) {
+            throw ValidationError("--budget is \(budgetMilliseconds); it must be 1 to 10000 milliseconds")
         }
     }
 
     /// The question these options ask of `listing`.
-    func query(_ listing: Listing, name: String? = nil, glob: String? = nil, namespace: String?) -> InspectionQuery {
+    ///
+    /// - Throws: A usage error when there are two patterns.
+    func query(
+        _ listing: Listing,
+        name: String? = nil,
+        glob: String? = nil,
+        namespace: String?
+    ) throws -> InspectionQuery {
+        guard glob == nil || match == nil else {
+            throw ValidationError("--match says what the argument says, too; leave one of them out")
+        }
         var query = InspectionQuery(listing.subject)
         query.name = name
         query.namespace = namespace
-        query.match = glob.map { Glob($0) }
+        query.match = (glob ?? match).map { Glob($0) }
         query.sort = sort.map(listing.field)
         query.descending = descending || top != nil
         if top != nil, sort == nil { query.sort = listing.topField }
-        if let rows = top ?? limit { query.limit = rows }
+        query.budget = budgetMilliseconds.map { Milliseconds($0) }
         return query
+    }
+
+    /// The columns that were chosen; `nil` for the usual ones.
+    func chosen(_ listing: Listing) throws -> [Column]? {
+        try columns.map(listing.columns(named:))
+    }
+
+    /// How many rows are wanted; `nil` for every one.
+    ///
+    /// - Parameters:
+    ///   - isAll: Whether the user wants all of them.
+    ///   - isStream: Whether rows are written as they come, so that none is too many.
+    func rows(isAll: Bool, isStream: Bool) throws -> Int? {
+        guard let rows = top ?? limit else {
+            return isStream ? nil : isAll ? Walk.rowsMaximum : Self.rowsStandard
+        }
+        guard !isAll else { throw ValidationError("--all shows every row; leave --top and --limit out") }
+        return rows
     }
 }
 
-/// Where a listing begins and how far it goes.
+/// Where a listing begins and whether it goes on to its end.
 struct PageOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp("Go on where an earlier listing ended; its last line says the cursor.", valueName: "cursor")
@@ -58,16 +118,11 @@ struct PageOptions: ParsableArguments {
 
     /// The walk these options ask for.
     ///
-    /// - Throws: A usage error when `listing` already says how many.
-    func walk(_ query: InspectionQuery, _ listing: ListingOptions) throws -> (
-        query: InspectionQuery, extent: Walk.Extent
-    ) {
-        guard !isAll || (listing.top == nil && listing.limit == nil) else {
-            throw ValidationError("--all shows every row; leave --top and --limit out")
-        }
+    /// - Throws: A usage error when `options` already say how many.
+    func walk(_ listing: Listing, _ query: InspectionQuery, _ options: ListingOptions, isStream: Bool) throws -> Walk {
         var query = query
         query.cursor = cursor
-        return (query, isAll ? .all : .page)
+        return Walk(listing, query, rows: try options.rows(isAll: isAll, isStream: isStream))
     }
 }
 

@@ -63,8 +63,10 @@ enum System {
         guard outputIsTerminal else { return .plain }
         var size = winsize()
         let isKnown = ioctl(1, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 && size.ws_row > 0
+        let isRedrawn = variable("TERM") != "dumb"
         return Surface(
-            isStyled: (variable("NO_COLOR") ?? "").isEmpty && variable("TERM") != "dumb",
+            isStyled: isRedrawn && (variable("NO_COLOR") ?? "").isEmpty,
+            isRedrawn: isRedrawn,
             columns: isKnown ? Int(size.ws_col) : nil,
             rows: isKnown ? Int(size.ws_row) : nil
         )
@@ -87,6 +89,19 @@ enum System {
             milliseconds: Int64(now.tv_sec) * 1_000 + Int64(now.tv_nsec / 1_000_000),
             offsetSeconds: Int64(local.tm_gmtoff)
         )
+    }
+
+    /// Nanoseconds of the clock that only goes forward. Only differences mean anything.
+    static func nanoseconds() -> UInt64 {
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        return UInt64(now.tv_sec) * 1_000_000_000 + UInt64(now.tv_nsec)
+    }
+
+    /// Lets this thread sleep until ``nanoseconds()`` is `time`; returns at once when it has been.
+    static func sleep(until time: UInt64) {
+        var wake = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
+        while clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, nil) == EINTR {}
     }
 
     static func exit(_ code: Int32) -> Never {

@@ -1,3 +1,14 @@
+/// One value of a table.
+struct Cell: Equatable {
+    let text: String
+    let tone: Tone
+
+    init(_ text: String, _ tone: Tone = .plain) {
+        self.text = text
+        self.tone = tone
+    }
+}
+
 /// Rows under headings, columns two blanks apart, numbers to the right.
 struct Table: Equatable {
     enum Alignment {
@@ -7,7 +18,9 @@ struct Table: Equatable {
 
     let headings: [String]
     let alignments: [Alignment]
-    private(set) var rows: [[String]] = []
+    private(set) var rows: [[Cell]] = []
+    /// Text is not cut shorter than this to make room.
+    private static let textColumnsMinimum = 8
 
     init(_ columns: [(heading: String, alignment: Alignment)]) {
         headings = columns.map(\.heading)
@@ -15,90 +28,56 @@ struct Table: Equatable {
     }
 
     /// Adds a row of as many cells as there are columns.
-    mutating func append(_ cells: [String]) {
+    mutating func append(_ cells: [Cell]) {
         precondition(cells.count == headings.count, "\(cells.count) cells for \(headings.count) columns")
-        rows.append(cells.map(DisplayText.sanitized))
+        rows.append(cells.map { Cell(DisplayText.sanitized($0.text), $0.tone) })
+    }
+
+    mutating func append(_ cells: [String]) {
+        append(cells.map { Cell($0) })
     }
 
     /// The heading and the rows, without blanks at their ends.
-    var lines: [Page.Line] {
-        let widths = headings.indices.map { column in
-            rows.reduce(DisplayText.width(headings[column])) { max($0, DisplayText.width($1[column])) }
-        }
-        return [Page.Line(text: aligned(headings, widths), isHeading: true)]
-            + rows.map { Page.Line(text: aligned($0, widths), isHeading: false) }
-    }
-
-    private func aligned(_ cells: [String], _ widths: [Int]) -> String {
-        var line = ""
-        for (column, cell) in cells.enumerated() {
-            let padding = String(repeating: " ", count: widths[column] - DisplayText.width(cell))
-            line += (column > 0 ? "  " : "") + (alignments[column] == .left ? cell + padding : padding + cell)
-        }
-        let end = line.lastIndex { $0 != " " }
-        return end.map { String(line[...$0]) } ?? ""
-    }
-}
-
-/// What a command shows at once: lines, some of them headings.
-struct Page: Equatable {
-    struct Line: Equatable {
-        var text: String
-        var isHeading: Bool
-    }
-
-    private(set) var lines: [Line] = []
-
-    mutating func append(_ table: Table) {
-        lines += table.lines
-    }
-
-    /// Adds a line of plain text.
-    mutating func append(_ text: String) {
-        lines.append(Line(text: DisplayText.sanitized(text), isHeading: false))
-    }
-
-    /// Adds labels and values under a heading; nothing when there are none.
-    mutating func append(heading: String, facts: [(label: String, value: String)]) {
-        guard !facts.isEmpty else { return }
-        if !lines.isEmpty { append("") }
-        lines.append(Line(text: DisplayText.sanitized(heading), isHeading: true))
-        let width = facts.reduce(0) { max($0, DisplayText.width($1.label)) }
-        for (label, value) in facts {
-            let padding = String(repeating: " ", count: width - DisplayText.width(label))
-            append(value.isEmpty ? "  " + label : "  " + label + padding + "  " + value)
-        }
-    }
-
-    /// The page as text, every line ended.
     ///
-    /// - Parameters:
-    ///   - surface: What it is shown on; headings are bold where that can be seen.
-    ///   - fits: Whether what has no room is cut: the ends of lines, and lines before the last, the totals. A page
-    ///     that is redrawn has to fit.
-    func text(on surface: Surface, fits: Bool = false) -> String {
-        let columns = fits ? surface.columns : nil
-        return (fits ? linesFitting(surface) : lines).reduce(into: "") { text, line in
-            let shown = columns.map { DisplayText.cut(line.text, to: $0) } ?? line.text
-            text += line.isHeading && surface.isStyled ? "\u{1b}[1m\(shown)\u{1b}[0m\n" : "\(shown)\n"
+    /// - Parameter columns: How wide they may be: the widest texts are cut first, then the ends of lines; `nil` for as
+    ///   wide as they are.
+    func lines(columns: Int?) -> [Page.Line] {
+        let widths = widths(columns)
+        let lines =
+            [aligned(headings.map { Cell($0, .heading) }, widths, .heading)] + rows.map { aligned($0, widths, .plain) }
+        return columns.map { columns in lines.map { $0.cut(to: columns) } } ?? lines
+    }
+
+    private func widths(_ columns: Int?) -> [Int] {
+        var widths = headings.indices.map { column in
+            rows.reduce(DisplayText.width(headings[column])) { max($0, DisplayText.width($1[column].text)) }
         }
+        guard let columns else { return widths }
+        var excess = widths.reduce(0, +) + 2 * (widths.count - 1) - columns
+        while excess > 0 {
+            let texts = widths.indices.filter { alignments[$0] == .left && widths[$0] > Self.textColumnsMinimum }
+            guard let widest = texts.max(by: { widths[$0] < widths[$1] }) else { break }
+            widths[widest] -= 1
+            excess -= 1
+        }
+        return widths
     }
 
-    private func linesFitting(_ surface: Surface) -> [Line] {
-        // The cursor stands on a line of its own under the page.
-        guard let rows = surface.rows.map({ max($0 - 1, 1) }), lines.count > rows else { return lines }
-        return lines.prefix(rows - 1) + lines.suffix(1)
+    /// - Parameter gap: The tone of the blanks: those of a heading belong to it.
+    private func aligned(_ cells: [Cell], _ widths: [Int], _ gap: Tone) -> Page.Line {
+        var line = Page.Line()
+        var blanks = 0
+        for (column, cell) in cells.enumerated() {
+            let text = DisplayText.cut(cell.text, to: widths[column])
+            let padding = widths[column] - DisplayText.width(text)
+            blanks += (column > 0 ? 2 : 0) + (alignments[column] == .right ? padding : 0)
+            if !text.isEmpty {
+                line.append(String(repeating: " ", count: blanks), gap)
+                line.append(text, cell.tone)
+                blanks = 0
+            }
+            blanks += alignments[column] == .left ? padding : 0
+        }
+        return line
     }
-}
-
-/// What text is shown on.
-struct Surface: Equatable {
-    /// Whether escape sequences are understood and wanted.
-    var isStyled: Bool
-    /// Its size, if it has one.
-    var columns: Int?
-    var rows: Int?
-
-    /// A file or a pipe.
-    static let plain = Surface(isStyled: false, columns: nil, rows: nil)
 }

@@ -20,8 +20,9 @@ struct ArgumentTests {
 
     private func groupsQuery(_ arguments: String...) throws -> InspectionQuery {
         let command = try GroupsCommand.parse(arguments)
-        let query = command.listing.query(.groups, glob: command.glob, namespace: command.global.namespace)
-        return try command.pages.walk(query, command.listing).query
+        let query = try command.listing.query(.groups, glob: command.glob, namespace: command.global.namespace)
+        let isStream = command.global.wantsJSONLines
+        return try command.pages.walk(.groups, query, command.listing, isStream: isStream).first
     }
 
     @Test func `a bare listing asks for the first hundred of all namespaces by name`() throws {
@@ -80,7 +81,7 @@ struct ArgumentTests {
 
     @Test func `one group and one channel are asked for by name`() throws {
         let group = try GroupCommand.parse(["chat.lobby", "--namespace", "blue"])
-        let groupQuery = group.listing.query(.group, name: group.name, namespace: group.global.namespace)
+        let groupQuery = try group.listing.query(.group, name: group.name, namespace: group.global.namespace)
         #expect(groupQuery.subject == .group)
         #expect(groupQuery.name == "chat.lobby")
         #expect(groupQuery.namespace == "blue")
@@ -90,19 +91,49 @@ struct ArgumentTests {
         #expect(channelQuery.namespace == nil)
     }
 
-    @Test func `workers are the sessions that own a node unless --all`() throws {
-        let workers = try WorkersCommand.parse(["--top", "5"]).walk
-        #expect(workers.query.subject == .sessions)
-        #expect(workers.query.sort == "memberships")
-        #expect(workers.extent == .owners(limit: 5))
-        #expect(try WorkersCommand.parse(["--all"]).walk.extent == .page)
+    @Test func `workers are sought among all sessions`() throws {
+        let first = try WorkersCommand.parse(["--top", "5"]).walk().first
+        #expect(first.subject == .sessions && first.sort == "memberships" && first.descending)
+        #expect(first.limit == 1_000)
+        #expect(try WorkersCommand.parse(["--all"]).walk().first.limit == 100)
     }
 
-    @Test func `--all walks from the cursor on`() throws {
-        let command = try DropsCommand.parse(["--all", "--cursor", "c"])
-        let walk = try command.pages.walk(InspectionQuery(.drops), command.listing)
-        #expect(walk.extent == .all)
-        #expect(walk.query.cursor == "c")
+    @Test func `--limit, --jsonl and --all say how far a listing goes`() throws {
+        #expect(try groupsQuery("--limit", "5000").limit == 1_000)
+        #expect(try groupsQuery("--jsonl").limit == 1_000)
+        #expect(try groupsQuery("--jsonl", "--limit", "3").limit == 3)
+        #expect(try groupsQuery("--all", "--cursor", "c").cursor == "c")
+        #expect(throws: (any Error).self) { try groupsQuery("--all", "--limit", "3") }
+    }
+
+    @Test func `the pattern is an argument or --match, the budget goes to the broker`() throws {
+        #expect(try groupsQuery("--match", "chat.*").match == Glob("chat.*"))
+        #expect(throws: (any Error).self) { try groupsQuery("a*", "--match", "chat.*") }
+        #expect(try groupsQuery("--budget", "20").budget == Milliseconds(20))
+        #expect(try groupsQuery().budget == nil)
+        for budget in ["0", "10001", "-1", "x"] {
+            #expect(ending("groups", "--budget", budget)?.exitCode == 64)
+        }
+    }
+
+    @Test func `closed connections are filtered by the broker, drops by this program`() throws {
+        let closed = try ClosedCommand.parse(["web*", "--reason", "silence", "--namespace", "blue"]).walk().first
+        #expect(closed.subject == .closed && closed.match == Glob("web*") && closed.reason == "silence")
+        #expect(closed.namespace == "blue" && closed.sort == nil && closed.limit == 100)
+        let drops = try DropsCommand.parse(["--reason", "full", "--since", "10m"]).walk().first
+        #expect(drops.subject == .drops && drops.reason == nil && drops.limit == 1_000)
+    }
+
+    @Test(
+        "times have units",
+        arguments: [
+            ("90", 90_000), ("1.5", 1_500), ("250ms", 250), ("30s", 30_000), ("10m", 600_000), ("2h", 7_200_000),
+            ("1d", 86_400_000), ("", nil), ("m", nil), ("-1s", nil), ("nan", nil), ("inf", nil), ("1e300d", nil),
+            ("10 m", nil),
+        ] as [(String, UInt64?)]
+    )
+    func timeSpans(text: String, milliseconds: UInt64?) {
+        #expect(TimeSpan(argument: text)?.milliseconds == milliseconds.map { Milliseconds($0) })
     }
 
     @Test func `a tail carries pattern, sample, rate and namespace`() throws {
@@ -169,7 +200,7 @@ struct ArgumentTests {
         arguments: [
             (["bogus"], "'bogus'"), (["groups", "--bogus"], "'--bogus'"), (["group"], "'<name>'"),
             (["send", "a"], "'<message>'"),
-            (["groups", "--limit", "0"], "1 to 1000"), (["groups", "--limit", "1001"], "1001"),
+            (["groups", "--limit", "0"], "1 to 200000"), (["groups", "--limit", "200001"], "200001"),
             (["groups", "--top", "0"], "--top is 0"), (["groups", "--top", "3", "--limit", "3"], "--top"),
             (["groups", "--watch=0"], "0.1 to 3600"), (["groups", "--watch=nan"], "nan"),
             (["tail", "drop", "x"], "'drop'"),
@@ -192,7 +223,7 @@ struct ArgumentTests {
     @Test func `--all with a size is a usage error`() throws {
         let command = try GroupsCommand.parse(["--all", "--limit", "3"])
         let error = #expect(throws: (any Error).self) {
-            try command.pages.walk(InspectionQuery(.groups), command.listing)
+            try command.pages.walk(.groups, InspectionQuery(.groups), command.listing, isStream: false)
         }
         #expect(try Ending(#require(error)).exitCode == 64)
     }

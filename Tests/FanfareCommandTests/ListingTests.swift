@@ -13,24 +13,25 @@ struct ListingTests {
         "rows": [
             [
                 "namespace": "default", "group": "chat.lobby", "members": 3, "owners": 2, "messages": 120, "rate": 12.5,
-                "age_milliseconds": 61_000,
+                "drops": 0, "age_milliseconds": 61_000,
             ],
             [
                 "namespace": "blue", "group": "chat.b", "members": 1_000, "owners": 1, "messages": 9, "rate": 0,
-                "age_milliseconds": 100,
+                "drops": 4, "age_milliseconds": 100,
             ],
         ],
         "total": 5,
+        "totals": ["members": 1_010, "messages": 140, "rate": 13.25, "drops": 4, "news": 7],
         "cursor": "abc",
     ]
 
     @Test func `groups show members, owners, rate and age, and a line of totals with the cursor`() {
         let expected = """
-            NAMESPACE  GROUP       MEMBERS  OWNERS  MESSAGES  RATE/s    AGE
-            default    chat.lobby        3       2       120    12.5  1m01s
-            blue       chat.b         1000       1         9     0.0  100ms
+            NAMESPACE  GROUP       MEMBERS  OWNERS  MESSAGES  RATE/s  DROPS    AGE
+            default    chat.lobby        3       2       120    12.5      0  1m01s
+            blue       chat.b         1000       1         9     0.0      4  100ms
 
-            2 of 5 groups: 1003 members, 129 messages, 12.5 a second; more with --cursor abc or --all
+            5 groups: 1010 members, 140 messages, 13.3 a second, 4 drops; 2 shown, more with --cursor abc or --all
 
             """
         #expect(text(.groups, groups) == expected)
@@ -67,18 +68,19 @@ struct ListingTests {
             "rows": [
                 [
                     "namespace": "default", "channel": "background", "depth": 2, "bytes": 2_048,
-                    "oldest_milliseconds": 1_500,
+                    "oldest_milliseconds": 1_500, "depth_high": 7, "rate": 0.5,
                     "capacity": 100, "readers": 0, "groups": 0, "session": nil, "worker": nil, "messages": 9,
                     "drops": 1,
                 ]
             ],
-            "total": 1, "partial": true,
+            "total": 1, "totals": ["depth": 2, "bytes": 2_048, "messages": 9, "rate": 0.5, "drops": 1],
+            "partial": true,
         ]
         let expected = """
-            CHANNEL     DEPTH    BYTES  OLDEST  CAPACITY  READERS  GROUPS  WORKER  MESSAGES  DROPS
-            background      2  2.0 KiB      1s       100        0       0  -              9      1
+            CHANNEL     DEPTH  HIGH  CAPACITY    BYTES  OLDEST  READERS  GROUPS  WORKER  MESSAGES  RATE/s  DROPS
+            background      2     7       100  2.0 KiB      1s        0       0  -              9     0.5      1
 
-            1 channel: 2 unread, 2.0 KiB waiting, 9 messages, 1 drops; partial: the broker stopped at its scan bound
+            1 channel: 2 unread, 2.0 KiB waiting, 9 messages, 0.5 a second, 1 drops; partial
 
             """
         #expect(text(.channels, answer) == expected)
@@ -114,26 +116,88 @@ struct ListingTests {
                     "count": 2, "age_milliseconds": 61_000,
                 ],
             ],
-            "total": 2,
+            "total": 2, "totals": ["count": 9], "count_by_reason": ["full": 7, "expired": 2],
         ]
         let expected = """
               AGE  NAMESPACE  KIND     NAME  WORKER  REASON   COUNT
                1s  default    group    g     w-1     full         7
             1m01s  blue       channel  jobs  -       expired      2
 
-            2 lines: 9 messages dropped
+            2 lines: 9 messages dropped (2 expired, 7 full)
 
             """
         #expect(text(.drops, drops) == expected)
         let workers: MessageValue = [
-            "rows": [["name": "w-1", "node": "n1", "channels": 2, "attributes": ["pid": "77"], "bytes_out": 4_096]],
+            "rows": [
+                [
+                    "name": "w-1", "node": "n1", "channels": 2, "attributes": ["pid": "77"], "link_bytes": 4_096,
+                    "lag_milliseconds": 0.354, "link": 5_000,
+                ]
+            ],
             "total": 1,
         ]
         let lines = text(.workers, workers).split(separator: "\n")
-        #expect(lines[0].split(separator: " ").map(String.init) == Listing.workers.columns.map(\.heading))
+        #expect(lines[0].split(separator: " ").map(String.init) == Listing.workers.usual.map(\.heading))
         #expect(lines[1].hasSuffix("77"))
-        #expect(lines[1].contains("4.0 KiB"))
-        #expect(lines[2].hasPrefix("1 worker:"))
+        #expect(lines[1].contains("4.0 KiB") && lines[1].contains("0.35ms") && lines[1].contains("gone 5s"))
+        #expect(lines[2] == "1 worker")
+    }
+
+    @Test func `closed connections say who, why and after how long`() {
+        let answer: MessageValue = [
+            "rows": [
+                [
+                    "age_milliseconds": 1_500, "session": nil, "name": "", "role": nil, "namespace": "default",
+                    "remote": "127.0.0.1:5", "reason": "malformed_frame", "detail": "it is\nHTTP",
+                    "lived_milliseconds": 3, "messages_in": 0, "messages_out": 0, "drops": 0,
+                ]
+            ],
+            "total": 1, "totals": ["messages_in": 0, "messages_out": 0, "drops": 0],
+        ]
+        let lines = text(.closed, answer).split(separator: "\n")
+        #expect(lines[0].split(separator: " ").map(String.init) == Listing.closed.usual.map(\.heading))
+        #expect(lines[1].contains("malformed_frame") && lines[1].hasSuffix("it is\u{fffd}HTTP"))
+        #expect(lines[2] == "1 closed connection: 0 messages in, 0 messages out, 0 drops")
+    }
+
+    @Test func `columns are chosen by heading or key, in the order they are named`() throws {
+        let chosen = try Listing.workers.columns(named: "pid,AGE,frames_in,bytes-out,namespace")
+        #expect(chosen.map(\.heading) == ["PID", "AGE", "FRAMES-IN", "BYTES-OUT", "NAMESPACE"])
+        let page = Listing.groups.page(
+            groups,
+            namespace: nil,
+            chosen: try Listing.groups.columns(named: "members,group")
+        )
+        #expect(page.text(on: .plain).hasPrefix("MEMBERS  GROUP\n      3  chat.lobby\n"))
+        for unknown in ["colour", "", "group,", "group,,members", " group"] {
+            let failure = #expect(throws: ProgramFailure.self) { try Listing.groups.columns(named: unknown) }
+            #expect(failure?.exit == .usage)
+            #expect(failure?.text.contains("namespace,group,members,owners") == true)
+        }
+        for listing in [Listing.groups, .group, .channels, .sessions, .workers, .closed, .drops] {
+            #expect(Set(listing.columns.map(\.key)).count == listing.columns.count)
+            #expect(listing.column(named: listing.topField) != nil)
+            for column in listing.columns {
+                #expect(listing.column(named: column.key)?.heading == column.heading)
+                #expect(listing.column(named: column.heading)?.heading == column.heading)
+            }
+        }
+    }
+
+    @Test func `what was lost is red, what is late or nearly full is yellow`() throws {
+        func tones(_ listing: Listing, _ names: String, _ row: MessageValue) throws -> [Tone] {
+            try listing.columns(named: names).map { $0.cell(row).tone }
+        }
+        #expect(try tones(.groups, "drops,group", ["drops": 1, "group": "g"]) == [.bad, .plain])
+        #expect(try tones(.groups, "drops", ["drops": 0]) == [.plain])
+        #expect(try tones(.channels, "depth", ["depth": 100, "capacity": 100]) == [.bad])
+        #expect(try tones(.channels, "depth", ["depth": 80, "capacity": 100]) == [.warning])
+        #expect(try tones(.channels, "depth", ["depth": 79, "capacity": 100]) == [.plain])
+        #expect(try tones(.channels, "depth", ["depth": 79, "capacity": 0]) == [.plain])
+        #expect(try tones(.workers, "lag,link", ["lag_milliseconds": 100.5, "link": 7]) == [.warning, .warning])
+        #expect(try tones(.workers, "lag,link", ["lag_milliseconds": 100, "link": "up"]) == [.plain, .plain])
+        #expect(try tones(.closed, "reason", ["reason": "silence"]) == [.warning])
+        #expect(try tones(.closed, "reason", ["reason": "goodbye"]) == [.plain])
     }
 
     @Test func `an answer of an unknown shape is an empty table, not an end`() {
@@ -142,8 +206,10 @@ struct ListingTests {
         ] {
             #expect(text(.groups, answer).hasPrefix("NAMESPACE"))
         }
-        let huge: MessageValue = ["rows": [["members": .int(.max)], ["members": .int(.max)]], "total": 2]
-        #expect(text(.groups, huge).contains("9223372036854775807 members"))
+        let odd: MessageValue = [
+            "rows": [], "totals": ["members": "many", "messages": .int(.max), "rate": .double(.nan)],
+        ]
+        #expect(text(.groups, odd).contains("0 groups: 9223372036854775807 messages, nan a second"))
     }
 
     @Test func `status shows blocks, counters by reason, and what this program does not know yet`() {

@@ -32,19 +32,56 @@ struct TableTests {
     @Test func `headings are bold where that can be seen and nowhere else`() {
         var page = Page()
         page.append(table)
-        let styled = page.text(on: Surface(isStyled: true, columns: nil, rows: nil))
+        let styled = page.text(on: Surface(isStyled: true, isRedrawn: true, columns: nil, rows: nil))
         #expect(styled.hasPrefix("\u{1b}[1mNAME    COUNT  NOTE\u{1b}[0m\nlobby"))
         #expect(styled.split(separator: "\n").dropFirst().allSatisfy { !$0.contains("\u{1b}") })
         #expect(!page.text(on: .plain).contains("\u{1b}"))
     }
 
+    @Test func `a table gives up the ends of its widest texts first, then the ends of its lines`() {
+        var table = Table([("NAME", .left), ("WORKER", .left), ("COUNT", .right)])
+        table.append(["a-very-long-name-of-a-group", "worker-1", "12345"])
+        var page = Page()
+        page.append(table)
+        let surface = { Surface(isStyled: false, isRedrawn: false, columns: $0, rows: nil) }
+        #expect(
+            page.text(on: surface(30)) == """
+                NAME           WORKER    COUNT
+                a-very-long-…  worker-1  12345
+
+                """
+        )
+        #expect(page.text(on: surface(42)).contains("a-very-long-name-of-a-group  worker-1  12345"))
+        #expect(page.text(on: surface(20)) == "NAME      WORKER    …\na-very-…  worker-1  …\n")
+        #expect(page.text(on: .plain).contains("a-very-long-name-of-a-group"))
+        for columns in 0...60 {
+            let lines = page.text(on: surface(columns)).split(separator: "\n").map(String.init)
+            #expect(lines.allSatisfy { DisplayText.width($0) <= columns })
+        }
+    }
+
+    @Test func `a tone colours its cell and not the blanks beside it, and nothing without colours`() {
+        var table = Table([("NAME", .left), ("DROPS", .right), ("LAG", .right)])
+        table.append([Cell("a"), Cell("7", .bad), Cell("120ms", .warning)])
+        var page = Page()
+        page.append(table)
+        let styled = page.text(on: Surface(isStyled: true, isRedrawn: true, columns: nil, rows: nil))
+        #expect(styled.hasSuffix("a         \u{1b}[31m7\u{1b}[0m  \u{1b}[33m120ms\u{1b}[0m\n"))
+        #expect(!page.text(on: Surface(isStyled: false, isRedrawn: true, columns: 80, rows: 24)).contains("\u{1b}"))
+        // Cut within a coloured piece, the colour still ends.
+        let narrow = page.text(on: Surface(isStyled: true, isRedrawn: true, columns: 16, rows: nil))
+        #expect(narrow.hasSuffix("\u{1b}[33m1…\u{1b}[0m\n"))
+    }
+
     @Test func `a page that must fit keeps its last line and cuts long ones`() {
-        let small = Surface(isStyled: false, columns: 5, rows: 4)
+        let small = Surface(isStyled: false, isRedrawn: true, columns: 5, rows: 4)
         #expect(page(10).text(on: small, fits: true) == "line…\nline…\nline…\n")
-        let low = Surface(isStyled: false, columns: 80, rows: 4)
+        let low = Surface(isStyled: false, isRedrawn: true, columns: 80, rows: 4)
         #expect(page(10).text(on: low, fits: true) == "line 1\nline 2\nline 10\n")
         #expect(page(3).text(on: low, fits: true) == "line 1\nline 2\nline 3\n")
-        #expect(page(2).text(on: Surface(isStyled: false, columns: 80, rows: 1), fits: true) == "line 2\n")
+        #expect(
+            page(2).text(on: Surface(isStyled: false, isRedrawn: true, columns: 80, rows: 1), fits: true) == "line 2\n"
+        )
         #expect(page(10).text(on: low).split(separator: "\n").count == 10)
     }
 
