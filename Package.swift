@@ -27,6 +27,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
     ],
     targets: [
         // Plain values and every limit. Imports nothing.
@@ -104,7 +105,8 @@ let package = Package(
         .executableTarget(
             name: "fanfare",
             dependencies: [
-                "FanfareModel", "FanfareProtocol", "FanfareClient", "FanfareOps", .arguments, .logging, .crypto,
+                "FanfareModel", "FanfareProtocol", "FanfareClient", "FanfareOps", .arguments, .logging, .crypto, .nio,
+                .nioPosix, .nioHTTP1, .nioWebSocket, .histogram,
             ]
         ),
         // The bare epoll loop that servers are measured against.
@@ -250,6 +252,7 @@ extension Target.Dependency {
     static var crypto: Self { .product(name: "Crypto", package: "swift-crypto") }
     static var grdb: Self { .product(name: "GRDB", package: "GRDB.swift") }
     static var signals: Self { .product(name: "UnixSignals", package: "swift-service-lifecycle") }
+    static var histogram: Self { .product(name: "Histogram", package: "hdrhistogram-swift") }
     static var yams: Self { .product(name: "Yams", package: "Yams") }
 }
 

@@ -19,7 +19,7 @@ struct Fanfare: AsyncParsableCommand {
         subcommands: [
             StatusCommand.self, GroupsCommand.self, GroupCommand.self, ChannelsCommand.self,
             ChannelCommand.self, WorkersCommand.self, SessionsCommand.self, ClosedCommand.self, DropsCommand.self,
-            SendCommand.self, GroupSendCommand.self, TailCommand.self, PingCommand.self,
+            SendCommand.self, GroupSendCommand.self, TailCommand.self, PingCommand.self, LatencyCommand.self,
             FlushCommand.self, DrainCommand.self, KickCommand.self, TokenCommand.self,
         ]
     )

@@ -137,7 +137,9 @@ struct GlobalOptions: ParsableArguments {
     }
 
     /// What this program tells the broker about itself.
-    func hello() -> Hello {
+    ///
+    /// - Parameter node: Of process channels to read; `nil` to own none.
+    func hello(node: String? = nil) -> Hello {
         // One role for all commands unless told: most look, some send, and `drain` needs everything.
         var hello = Hello(
             client: "fanfare/\(Version.current)",
@@ -147,6 +149,9 @@ struct GlobalOptions: ParsableArguments {
         )
         hello.namespace = namespace ?? Protocol.namespaceDefault
         hello.attributes = ["pid": "\(System.processID)"]
+        hello.node = node
+        // What waits for this program is what it measures.
+        if node != nil { hello.policy.capacity = LatencyRun.underWayMaximum }
         return hello
     }
 
@@ -154,10 +159,13 @@ struct GlobalOptions: ParsableArguments {
     ///
     /// - Throws: ``ProgramFailure`` for an endpoint that cannot be used or a broker that does not answer; what `work`
     ///   throws.
-    func withLayer<R: Sendable>(_ work: @Sendable (ChannelLayer) async throws -> R) async throws -> R {
+    func withLayer<R: Sendable>(
+        node: String? = nil,
+        _ work: @Sendable (ChannelLayer) async throws -> R
+    ) async throws -> R {
         let layer = try await ChannelLayer.connect(
             endpoints: try endpoints(),
-            hello: hello(),
+            hello: hello(node: node),
             limits: Limits(),
             security: try security(),
             retries: false,

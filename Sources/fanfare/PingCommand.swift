@@ -24,22 +24,23 @@ struct PingCommand: AsyncParsableCommand {
 
     func run() async throws {
         let (count, interval, global) = (count, Duration.seconds(intervalSeconds), global)
-        let samples = try await Interruption.cancels {
+        let delays = try await Interruption.cancels {
             try await global.withLayer { try await Self.measure($0, count, interval) }
         }
-        guard let percentiles = Percentiles(samples) else { return }
-        try System.write(global.isJSON ? Display.json(percentiles.answer) : percentiles.page.text(on: System.surface))
+        guard let percentiles = Percentiles(delays) else { return }
+        try System.write(global.isJSON ? Display.json(percentiles.answer) : percentiles.page.text(on: global.surface))
     }
 
     /// Pings one after the other; what there is so far when interrupted.
-    private static func measure(_ layer: ChannelLayer, _ count: Int, _ interval: Duration) async throws -> [Duration] {
-        var samples: [Duration] = []
+    private static func measure(_ layer: ChannelLayer, _ count: Int, _ interval: Duration) async throws -> Delays {
+        var delays = Delays()
         do {
-            while samples.count < count {
-                samples.append(try await layer.ping())
-                if samples.count < count { try await Task.sleep(for: interval) }
+            while delays.count < count {
+                let (seconds, attoseconds) = try await layer.ping().components
+                delays.record(nanoseconds: UInt64(clamping: seconds * 1_000_000_000 + attoseconds / 1_000_000_000))
+                if delays.count < count { try await Task.sleep(for: interval) }
             }
         } catch is CancellationError {}
-        return samples
+        return delays
     }
 }
