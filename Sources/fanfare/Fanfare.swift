@@ -17,7 +17,7 @@ struct Fanfare: AsyncParsableCommand {
             """,
         version: "fanfare \(Version.current)",
         subcommands: [
-            StatusCommand.self, GroupsCommand.self, GroupCommand.self, ChannelsCommand.self,
+            StatusCommand.self, TopCommand.self, GroupsCommand.self, GroupCommand.self, ChannelsCommand.self,
             ChannelCommand.self, WorkersCommand.self, SessionsCommand.self, ClosedCommand.self, DropsCommand.self,
             SendCommand.self, GroupSendCommand.self, TailCommand.self, PingCommand.self, LatencyCommand.self,
             FlushCommand.self, DrainCommand.self, KickCommand.self, TokenCommand.self,
