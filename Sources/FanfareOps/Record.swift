@@ -61,6 +61,8 @@ struct RecordList<Values: Sendable>: Sendable {
     let lines: @Sendable (Values) -> [[String]]
     /// A record to begin with, as lines of YAML that explain every key.
     let example: @Sendable () -> [String]
+    /// What its keys are.
+    let descriptions: @Sendable () -> [SettingDescription]
 
     init<Inner>(
         _ path: Setting<Values>.Path<[Record<Inner>]>,
@@ -89,6 +91,7 @@ struct RecordList<Values: Sendable>: Sendable {
             }
         }
         example = { Setting.lines(table, defaults, defaults, .example) }
+        descriptions = { table.map { $0.description(defaults) } }
     }
 
     /// The list `inner` of a section.
@@ -100,5 +103,6 @@ struct RecordList<Values: Sendable>: Sendable {
         }
         lines = { values in inner.lines(values[keyPath: path]) }
         example = inner.example
+        descriptions = inner.descriptions
     }
 }

@@ -4,6 +4,8 @@ enum SettingsDetail {
     case explained
     /// The same, and required keys have a value to begin with.
     case example
+    /// Every setting with its explanation; what is not set stands there as a comment with an example.
+    case sample
     /// Only what is set.
     case brief
 }
@@ -15,6 +17,22 @@ extension Settings {
     /// A list of records explains its keys with the first record; without one, an example stands there as a comment.
     package func commentedYAML(title: String) -> String {
         (["# \(title)"] + Setting.lines(table, values, defaults, .explained, isSpaced: true)).joined(separator: "\n")
+    }
+
+    /// What of `values` is set, as a configuration file without explanations that reads back as the same values.
+    ///
+    /// - Parameters:
+    ///   - values: What to print. None of it may be ``Setting/secret``: secrets are never printed.
+    ///   - defaults: What holds where nothing is printed.
+    ///   - table: Every setting of it.
+    ///   - title: The comment at the top.
+    package static func briefYAML(
+        _ values: Values,
+        _ defaults: Values,
+        _ table: [Setting<Values>],
+        title: String
+    ) -> String {
+        (["# \(title)"] + Setting.lines(table, values, defaults, .brief)).map { $0 + "\n" }.joined()
     }
 }
 
@@ -62,6 +80,7 @@ extension Setting {
     /// The line that sets a setting of one line, or the comment that stands for it.
     private func line(_ values: Values, _ defaults: Values, _ detail: SettingsDetail) -> String {
         if detail == .example && isRequired { return "\(name): \(kind.exampleYAML)" }
+        if detail == .sample && (isSecret || yaml(values) == nil) { return "# \(name): \(kind.exampleYAML)" }
         if let value = yaml(values) { return isSecret ? "# \(name): \(value)" : "\(name): \(value)" }
         let isEmptied = read(values) == .list([]) && read(defaults) != .list([])
         return isEmptied ? "\(name): []" : "# \(name):"

@@ -42,6 +42,19 @@ struct BrokerCommand: AsyncParsableCommand {
     @Flag(help: "Print all settings with their values and explanations as a configuration file, and exit.")
     var printConfig = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Print what may be set, with its defaults, and exit: sample (a configuration file of comments), markdown "
+                + "(a reference) or json.",
+            valueName: "form"
+        ),
+        transform: { try SettingsForm(argument: $0) }
+    )
+    var describeConfig: SettingsForm?
+
+    @Option(help: ArgumentHelp("The only section --describe-config describes.", valueName: "section"))
+    var configSection: String?
+
     @Flag(help: ArgumentHelp(BrokerValues.help("allow_remote_tcp")))
     var allowRemoteTcp = false
 
@@ -113,6 +126,15 @@ struct BrokerCommand: AsyncParsableCommand {
 
     func run() async {
         await Program.run(Self.program) {
+            if let describeConfig {
+                return StandardStream.output.writeLine(
+                    try Settings(defaults: BrokerValues(), table: BrokerValues.table).described(
+                        as: describeConfig,
+                        section: configSection,
+                        title: "The configuration of \(Self.program) \(Version.current)"
+                    )
+                )
+            }
             let settings = try settings()
             if printConfig {
                 StandardStream.output.writeLine(

@@ -85,6 +85,19 @@ struct WorkerCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "Print what may be set, with its defaults, and exit: sample (a configuration file of comments), markdown "
+                + "(a reference) or json.",
+            valueName: "form"
+        ),
+        transform: { try SettingsForm(argument: $0) }
+    )
+    var describeConfig: SettingsForm?
+
+    @Option(help: ArgumentHelp("The only section --describe-config describes.", valueName: "section"))
+    var configSection: String?
+
+    @Option(
+        help: ArgumentHelp(
             "A limit by its name in the configuration file, such as sockets.message_bytes=64KiB or body_bytes=4MiB; "
                 + "--print-config lists them. Repeatable.",
             valueName: "name=value"
@@ -100,6 +113,15 @@ struct WorkerCommand: AsyncParsableCommand {
 
     func run() async {
         await Program.run(Self.program) {
+            if let describeConfig {
+                return StandardStream.output.writeLine(
+                    try Settings(defaults: WorkerValues(), table: WorkerValues.table).described(
+                        as: describeConfig,
+                        section: configSection,
+                        title: "The configuration of \(Self.program) \(Version.current)"
+                    )
+                )
+            }
             let settings = try settings()
             if printConfig {
                 StandardStream.output.writeLine(
