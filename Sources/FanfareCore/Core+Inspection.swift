@@ -141,6 +141,7 @@ extension Core {
         status["depth_high"] = .count(depthHigh)
         status["oldest_milliseconds"] = inspection.oldest?.age(at: now) ?? .null
         status["memory_bytes"] = .count(memoryInUse)
+        status["memory_limit_bytes"] = .count(limits.memoryBytes)
         status["memory_refusals"] = .count(counters.memoryRefusals)
         status["receives"] = .count(receives)
         status["tails"] = .count(tails.count)

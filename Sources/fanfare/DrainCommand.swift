@@ -19,8 +19,9 @@ struct DrainCommand: AsyncParsableCommand {
     }
 
     @Argument(help: "What to drain: broker or worker.") var subject: Subject
-    @Argument(help: "The worker's session or name.") var worker: String?
+    @Argument(help: "The worker's session or name.", completion: .workers) var worker: String?
     @Option(help: ArgumentHelp("How long it may take, 0 to 86400.", valueName: "seconds")) var within = 10.0
+    @OptionGroup var confirmation: Confirmation
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
@@ -38,6 +39,8 @@ struct DrainCommand: AsyncParsableCommand {
 
     func run() async throws {
         let (worker, within) = (worker, Milliseconds(seconds: within))
+        let question = worker.map { "Ask \($0) to leave?" } ?? "Stop the broker, which carries all messages?"
+        guard try confirmation.isGiven(question) else { return }
         let answer = try await global.withLayer { layer in
             var arguments: [String: MessageValue] = ["within_milliseconds": .count(within.value)]
             if let worker { arguments["session"] = .count(try await SessionName(worker).session(layer)) }
@@ -70,8 +73,9 @@ struct KickCommand: AsyncParsableCommand {
             + "credential."
     )
 
-    @Argument(help: "The session, or the name of its process.") var session: String
+    @Argument(help: "The session, or the name of its process.", completion: .workers) var session: String
     @Option(help: ArgumentHelp("Told to the process and to its log.", valueName: "text")) var reason: String
+    @OptionGroup var confirmation: Confirmation
     @OptionGroup var global: GlobalOptions
 
     func validate() throws {
@@ -80,6 +84,7 @@ struct KickCommand: AsyncParsableCommand {
 
     func run() async throws {
         let (session, reason) = (session, reason)
+        guard try confirmation.isGiven("End session \(session), with its channels and memberships?") else { return }
         let answer = try await global.withLayer { layer in
             let number = try await SessionName(session).session(layer)
             let arguments: MessageValue = ["session": .count(number), "reason": .string(reason)]

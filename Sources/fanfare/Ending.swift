@@ -45,6 +45,11 @@ struct Ending: Equatable {
         }
     }
 
+    /// The text without the name of the program in front: for commands that go on.
+    var reason: String {
+        text.hasPrefix("fanfare: ") ? String(text.dropFirst("fanfare: ".count)) : text
+    }
+
     /// Says it, on standard error if it is an error, and ends the process.
     func take() -> Never {
         if !text.isEmpty {

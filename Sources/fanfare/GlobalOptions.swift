@@ -6,17 +6,39 @@ import Logging
 
 extension Role: ExpressibleByArgument {}
 
+/// A command that goes to a broker.
+protocol BrokerCommand: AsyncParsableCommand {
+    /// Whether the namespace of a context is good enough for it, or has to be said.
+    static var takesNamespaceOfContext: Bool { get }
+    var global: GlobalOptions { get set }
+}
+
+extension BrokerCommand {
+    static var takesNamespaceOfContext: Bool { true }
+}
+
 /// What every command takes, and the way to the broker.
 struct GlobalOptions: ParsableArguments {
     @Option(
         name: .customLong("broker"),
         help: ArgumentHelp(
             "The broker: unix:/path, tcp://host:port or tls://host:port. Repeatable, tried in order.",
-            discussion: "Default: $FANFARE_BROKER, else the standard socket of this user.",
+            discussion: "Default: the context in use, else $FANFARE_BROKER, else the standard socket of this user.",
             valueName: "endpoint"
         )
     )
     var brokers: [String] = []
+
+    @Option(
+        name: .customLong("context"),
+        help: ArgumentHelp(
+            "The broker, namespace, role and credentials that `fanfare context add` keeps under this name.",
+            discussion: "Default: $FANFARE_CONTEXT, else the one `fanfare context select` put in use.",
+            valueName: "name"
+        ),
+        completion: .contexts
+    )
+    var contextName: String?
 
     @Option(
         help: ArgumentHelp(
@@ -31,7 +53,8 @@ struct GlobalOptions: ParsableArguments {
             "File with the token to show the broker: one line, not readable by everybody.",
             discussion: "Default: $FANFARE_TOKEN_FILE, else the token in $FANFARE_TOKEN.",
             valueName: "file"
-        )
+        ),
+        completion: .file()
     )
     var tokenFile: String?
 
@@ -40,7 +63,8 @@ struct GlobalOptions: ParsableArguments {
             "Certificates of the CAs that may sign a tls:// broker's certificate, in PEM.",
             discussion: "Default: $FANFARE_CA_FILE, else those the system trusts.",
             valueName: "file"
-        )
+        ),
+        completion: .file()
     )
     var caFile: String?
 
@@ -49,11 +73,12 @@ struct GlobalOptions: ParsableArguments {
             "This user's certificate in PEM, for a tls:// broker that asks for one.",
             discussion: "Default, with its key: $FANFARE_CERTIFICATE_FILE and $FANFARE_KEY_FILE.",
             valueName: "file"
-        )
+        ),
+        completion: .file()
     )
     var certificateFile: String?
 
-    @Option(help: ArgumentHelp("The certificate's private key in PEM.", valueName: "file"))
+    @Option(help: ArgumentHelp("The certificate's private key in PEM.", valueName: "file"), completion: .file())
     var keyFile: String?
 
     @Option(
@@ -66,11 +91,11 @@ struct GlobalOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "What to be, where the token is not for everything: publish, worker, inspect, admin.",
+            "What to be, where the token is not for everything: publish, worker, inspect, admin. Default: admin.",
             valueName: "role"
         )
     )
-    var role = Role.admin
+    var role: Role?
 
     @Flag(help: "Send the token over tcp:// to another machine all the same, where everybody on the way can read it.")
     var tokenInTheClear = false
@@ -94,8 +119,25 @@ struct GlobalOptions: ParsableArguments {
         return surface
     }
 
-    private static let optionNames = [
-        "--broker", "--namespace", "--token-file", "--ca-file", "--certificate-file", "--key-file", "--server-name",
+    /// What no flag holds: it comes from a context.
+    private struct Kept: Codable {
+        var token: String?
+        /// Whether a context is in use; it is whole, the environment adds nothing.
+        var isInUse = false
+    }
+    private var kept = Kept()
+
+    /// Which broker is meant, and with which credentials; for `--help` and the documentation.
+    static let precedence = """
+        Where the broker is and what it is shown comes from the first of these that is there: --context, --broker, \
+        $FANFARE_CONTEXT, $FANFARE_BROKER, the context in use, the standard socket of this user. A context is whole: \
+        flags change single values of it, but $FANFARE_TOKEN and its like count only where no context does, and a \
+        context that is only in use counts for nothing beside --broker, so that no token goes where it is not meant to.
+        """
+
+    static let optionNames = [
+        "--broker", "--context", "--namespace", "--token-file", "--ca-file", "--certificate-file", "--key-file",
+        "--server-name",
         "--role",
     ]
     private static let flagNames = ["--json", "--jsonl", "--no-color", "--token-in-the-clear"]
@@ -112,8 +154,48 @@ struct GlobalOptions: ParsableArguments {
             leading += rest.prefix(takesNext ? 2 : 1)
             rest = rest.dropFirst(takesNext ? 2 : 1)
         }
-        guard let command = rest.first else { return arguments }
-        return [command] + leading + rest.dropFirst()
+        let words = max(Fanfare.commandWords(rest), 1)
+        guard !rest.isEmpty else { return arguments }
+        return Array(rest.prefix(words)) + leading + rest.dropFirst(words)
+    }
+
+    /// Takes what the context in use says, where the command line does not: ``precedence``.
+    ///
+    /// - Parameters:
+    ///   - environment: The variables of ``contextVariables``.
+    ///   - takesNamespace: Whether the namespace of the context is good enough for the command.
+    mutating func complete(
+        environment: [String: String],
+        takesNamespace: Bool = true
+    ) throws(ProgramFailure) {
+        guard let context = try context(environment) else { return }
+        if brokers.isEmpty { brokers = context.brokers }
+        if takesNamespace { namespace = namespace ?? context.namespace }
+        role = role ?? context.role.flatMap(Role.init(rawValue:))
+        if tokenFile == nil { (tokenFile, kept.token) = (context.tokenFile, context.token) }
+        caFile = caFile ?? context.caFile
+        if certificateFile == nil, keyFile == nil {
+            (certificateFile, keyFile) = (context.certificateFile, context.keyFile)
+        }
+        serverName = serverName ?? context.serverName
+        tokenInTheClear = tokenInTheClear || context.allowsTokenInTheClear == true
+        kept.isInUse = true
+    }
+
+    /// The environment variables ``complete(environment:takesNamespace:)`` looks at.
+    static let contextVariables = ["FANFARE_CONTEXT", "FANFARE_BROKER", "XDG_CONFIG_HOME", "HOME"]
+
+    private func context(_ environment: [String: String]) throws(ProgramFailure) -> Context? {
+        let file = ContextsFile(environment: environment)
+        if let contextName { return try (file?.read() ?? Contexts()).named(contextName, from: "--context") }
+        guard brokers.isEmpty else { return nil }
+        if let name = environment["FANFARE_CONTEXT"], !name.isEmpty {
+            return try (file?.read() ?? Contexts()).named(name, from: "$FANFARE_CONTEXT")
+        }
+        guard environment["FANFARE_BROKER", default: ""].isEmpty, let contexts = try file?.read() else { return nil }
+        return try contexts.selected.map { name throws(ProgramFailure) in
+            try contexts.named(name, from: "the selected context")
+        }
     }
 
     /// The endpoints to try, in order.
@@ -126,12 +208,13 @@ struct GlobalOptions: ParsableArguments {
     func security() throws -> BrokerSecurity {
         var security = BrokerSecurity()
         security.tokenFile = tokenFile
+        security.token = kept.token
         security.caFile = caFile
         security.certificateFile = certificateFile
         security.keyFile = keyFile
         security.serverName = serverName
         security.allowsTokenInTheClear = tokenInTheClear
-        security = security.completed(by: ProcessFacts.environment(BrokerSecurity.environmentNames))
+        if !kept.isInUse { security = security.completed(by: System.environment(BrokerSecurity.environmentNames)) }
         try security.check()
         return security
     }
@@ -144,7 +227,7 @@ struct GlobalOptions: ParsableArguments {
         var hello = Hello(
             client: "fanfare/\(Version.current)",
             name: "fanfare-\(System.processID)",
-            role: role,
+            role: role ?? .admin,
             policy: Policy(Limits())
         )
         hello.namespace = namespace ?? Protocol.namespaceDefault

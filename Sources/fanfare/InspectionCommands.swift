@@ -26,7 +26,7 @@ struct GroupsCommand: AsyncParsableCommand {
         abstract: "The groups: members, the processes that own them, messages and their rate."
     )
 
-    @Argument(help: "Only groups whose name matches, such as 'chat.*'.") var glob: String?
+    @Argument(help: "Only groups whose name matches, such as 'chat.*'.", completion: .groups) var glob: String?
     @OptionGroup var listing: ListingOptions
     @OptionGroup var pages: PageOptions
     @OptionGroup var watch: WatchOptions
@@ -45,7 +45,7 @@ struct GroupCommand: AsyncParsableCommand {
         abstract: "The members of one group: their process, its socket's remote address, their age."
     )
 
-    @Argument(help: "The group.") var name: String
+    @Argument(help: "The group.", completion: .groups) var name: String
     @OptionGroup var listing: ListingOptions
     @OptionGroup var pages: PageOptions
     @OptionGroup var watch: WatchOptions
@@ -64,7 +64,7 @@ struct ChannelsCommand: AsyncParsableCommand {
         abstract: "The channels: unread messages, the age of the oldest, capacity, readers, drops."
     )
 
-    @Argument(help: "Only channels whose name matches, such as 'specific.*'.") var glob: String?
+    @Argument(help: "Only channels whose name matches, such as 'specific.*'.", completion: .channels) var glob: String?
     @OptionGroup var listing: ListingOptions
     @OptionGroup var pages: PageOptions
     @OptionGroup var watch: WatchOptions
@@ -83,7 +83,7 @@ struct ChannelCommand: AsyncParsableCommand {
         abstract: "Everything known of one channel, with its groups."
     )
 
-    @Argument(help: "The channel.") var name: String
+    @Argument(help: "The channel.", completion: .channels) var name: String
     @OptionGroup var watch: WatchOptions
     @OptionGroup var global: GlobalOptions
 

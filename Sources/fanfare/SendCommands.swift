@@ -6,7 +6,7 @@ import FanfareProtocol
 struct SendCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "send", abstract: "Send one message to a channel.")
 
-    @Argument(help: "The channel.") var channel: String
+    @Argument(help: "The channel.", completion: .channels) var channel: String
     @Argument(help: MessageArgument.help) var message: String
     @OptionGroup var expiry: ExpiryOptions
     @OptionGroup var global: GlobalOptions
@@ -28,7 +28,7 @@ struct GroupSendCommand: AsyncParsableCommand {
         abstract: "Send one message to every member of a group."
     )
 
-    @Argument(help: "The group.") var group: String
+    @Argument(help: "The group.", completion: .groups) var group: String
     @Argument(help: MessageArgument.help) var message: String
     @Flag(name: .customLong("outcome"), help: "Wait, and say how many members took the message.") var wantsOutcome =
         false

@@ -8,7 +8,7 @@ enum StatusPage {
             "HOLDS",
             [
                 "sessions", "detached", "strangers", "namespaces", "channels", "groups", "memberships",
-                "queued_messages", "queued_bytes", "memory_bytes", "receives", "tails",
+                "queued_messages", "queued_bytes", "memory_bytes", "memory_limit_bytes", "receives", "tails",
             ]
         ),
         (

@@ -74,9 +74,7 @@ enum System {
 
     /// Where the broker is when nobody says.
     static func standardEndpoint() throws -> Endpoint {
-        var environment: [String: String] = [:]
-        for name in ["FANFARE_BROKER", "XDG_RUNTIME_DIR"] { environment[name] = variable(name) }
-        return try Endpoint.standard(environment: environment, userID: geteuid())
+        try Endpoint.standard(environment: environment(["FANFARE_BROKER", "XDG_RUNTIME_DIR"]), userID: geteuid())
     }
 
     /// The time of day, here and now.
@@ -102,6 +100,20 @@ enum System {
     static func sleep(until time: UInt64) {
         var wake = timespec(tv_sec: Int(time / 1_000_000_000), tv_nsec: Int(time % 1_000_000_000))
         while clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &wake, nil) == EINTR {}
+    }
+
+    /// The environment variables of these names that are set.
+    static func environment(_ names: [String]) -> [String: String] {
+        var environment: [String: String] = [:]
+        for name in names { environment[name] = variable(name) }
+        return environment
+    }
+
+    /// The folder this process is in.
+    static var folder: String {
+        guard let path = getcwd(nil, 0) else { return "." }
+        defer { free(path) }
+        return String(cString: path)
     }
 
     static func exit(_ code: Int32) -> Never {
