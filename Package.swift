@@ -92,7 +92,8 @@ let package = Package(
             dependencies: [
                 "FanfareModel", "FanfareTransport", "FanfareBroker", "FanfareOps", .arguments, .lifecycle, .logging,
                 .nio, .nioPosix,
-            ]
+            ],
+            resources: [.embedInCode("Pages")]
         ),
         .executableTarget(
             name: "fanfare-worker",
@@ -213,7 +214,12 @@ if Context.environment["FANFARE_FUZZ"] == "1" {
             .unsafeFlags(["-Xfrontend", "-entry-point-function-name", "-Xfrontend", main])
         ]
         package.targets.append(
-            .target(name: program.name, dependencies: program.dependencies, swiftSettings: settings)
+            .target(
+                name: program.name,
+                dependencies: program.dependencies,
+                resources: program.resources,
+                swiftSettings: settings
+            )
         )
     }
     package.targets += [

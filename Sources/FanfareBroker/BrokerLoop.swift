@@ -24,6 +24,7 @@ final class BrokerLoop {
     var onDrain: (Milliseconds) -> Void = { _ in }
     var strangers = Strangers()
     let security: Security
+    var watches = Watches()
     /// Peers that have been told the last and may still read it; the sweep closes those that do not.
     var leaving: [ObjectIdentifier: Peer] = [:]
     let links: LinkWriter
@@ -215,6 +216,7 @@ final class BrokerLoop {
 
     /// Passes a copy on unless it would fill the link: a tail that is not read costs only itself.
     private func pass(_ copy: Tailed, to tail: RequestID, of session: SessionID) {
+        guard session != .broker else { return pass(copy, to: tail) }
         guard let peer = peers[session], links.hasRoomForCopies(peer) else {
             return core.skipCopies(copy.skipped &+ 1, of: tail, session)
         }
@@ -291,6 +293,7 @@ final class BrokerLoop {
     func replace(_ credentials: Credentials) -> Int {
         run()
         security.replace(credentials)
+        endRevokedWatches()
         let live = Array(peers)
         var ended = 0
         for (session, peer) in live {
@@ -317,6 +320,7 @@ final class BrokerLoop {
         links.writeFanOut()
         announceStop(within: within)
         endInspections()
+        endWatches()
         for (session, peer) in peers where peer.connection == nil { expel(session, .stopping) }
         for peer in everyone { peer.close() }
         loop.assumeIsolated().scheduleTask(in: within.amount) {
@@ -335,6 +339,7 @@ final class BrokerLoop {
     /// Closes every connection without a word to the core: another start goes on with the sessions.
     func abandon() {
         warnOfDrops()
+        endWatches()
         silenceSweep?.cancel()
         timer?.task.cancel()
         let everyone = everyone

@@ -35,13 +35,13 @@ package final class BrokerServer: Sendable {
         package var stateFile: StateFile? { statePath.map { StateFile(path: $0, limits: limits) } }
     }
 
-    private let loop: EpollLoop
-    private let broker: NIOLoopBound<BrokerLoop>
+    let loop: EpollLoop
+    let broker: NIOLoopBound<BrokerLoop>
     private let listeners: [Listener]
     private let stateFile: StateFile?
     private let logger: Logger
     private let stopping = Mutex<Task<Void, Never>?>(nil)
-    private let hasStopped = Atomic(false)
+    let hasStopped = Atomic(false)
 
     /// The endpoints as bound: port 0 has become a port.
     package var endpoints: [Endpoint] { listeners.map(\.endpoint) }

@@ -3,7 +3,8 @@ package import FanfareModel
 /// A `TAIL`: copies of messages as they pass, thinned by sample and rate.
 struct Tail {
     let id: RequestID
-    let session: SessionSlot
+    /// Whose it is; `nil`: the shell's own.
+    let session: SessionSlot?
     let query: TailQuery
     var matched: UInt64 = 0
     var skipped: UInt64 = 0
@@ -29,12 +30,30 @@ extension Core {
         guard sessions[session].receives[id] == nil, !sessions[session].tails.contains(id) else {
             throw Failure(.duplicateID, "the id \(id) still waits; choose another or CANCEL it")
         }
-        guard tails.count < limits.tails else {
-            throw Failure(.limitReached, "\(limits.tails) tails are running, the limit \"tails\"; end one")
-        }
+        try checkTails()
         tails.append(Tail(id: id, session: session, query: query))
         sessions[session].tails.insert(id)
         return .silence
+    }
+
+    /// Starts a tail of the shell's own; its copies are replies to ``SessionID/broker``.
+    ///
+    /// - Parameter id: Tells it from other tails of the shell.
+    /// - Throws: `limit_reached`: the shell's tails and those of sessions count together.
+    package mutating func openTail(_ id: RequestID, _ query: TailQuery) throws(Failure) {
+        try checkTails()
+        tails.append(Tail(id: id, session: nil, query: query))
+    }
+
+    /// Ends a tail of the shell's own.
+    package mutating func closeTail(_ id: RequestID) {
+        tails.removeAll { $0.id == id && $0.session == nil }
+    }
+
+    private func checkTails() throws(Failure) {
+        guard tails.count < limits.tails else {
+            throw Failure(.limitReached, "\(limits.tails) tails are running, the limit \"tails\"; end one")
+        }
     }
 
     mutating func removeTail(_ id: RequestID, of session: SessionSlot) {
@@ -44,7 +63,8 @@ extension Core {
 
     /// Counts copies a tail's connection had no room for.
     package mutating func skipCopies(_ count: UInt64, of tail: RequestID, _ session: SessionID) {
-        guard let slot = slot(of: session),
+        let slot = slot(of: session)
+        guard slot != nil || session == .broker,
             let index = tails.firstIndex(where: { $0.id == tail && $0.session == slot })
         else { return }
         tails[index].skipped = tails[index].skipped.addingClamped(count)
@@ -75,7 +95,8 @@ extension Core {
                 skipped: tails[index].skipped
             )
             tails[index].skipped = 0
-            effects.reply(.tailed(tails[index].id, copy), to: sessions[tails[index].session].id)
+            let reader = tails[index].session.map { sessions[$0].id } ?? .broker
+            effects.reply(.tailed(tails[index].id, copy), to: reader)
         }
     }
 }

@@ -10,6 +10,9 @@ package struct SessionID: Sendable, Hashable, Comparable {
         self.place = place
     }
 
+    /// The broker itself, where it reads what it says: no session has this number.
+    package static let broker = SessionID(0)
+
     package static func == (left: SessionID, right: SessionID) -> Bool {
         left.value == right.value
     }

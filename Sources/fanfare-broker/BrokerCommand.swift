@@ -196,10 +196,12 @@ struct BrokerCommand: AsyncParsableCommand {
         try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin) {
             var parts: [RunningPart] = []
             if let (host, port) = plan.ops {
+                let refusals = OpsRefusals()
                 let ops = try await OpsServer.start(
                     host: host,
                     port: port,
-                    routes: BrokerOps.routes(stage),
+                    routes: BrokerOps.routes(stage, refusals: refusals),
+                    refusals: refusals,
                     logger: logger
                 )
                 logger.info(

@@ -39,7 +39,7 @@ struct BrokerValues: Sendable {
                 \.ops,
                 example: "127.0.0.1:7412",
                 flag: "--ops",
-                "HOST:PORT of the operations port: /healthz, /readyz and /metrics over HTTP. Without it there is none."
+                "HOST:PORT of the operations port: the dashboard, /healthz, /readyz and /metrics over HTTP. Without it: none."
             ),
             .flag(
                 "allow_remote_tcp",

@@ -58,6 +58,7 @@ struct CredentialValues: Sendable {
     var tokens: [String] = []
     var unixUsers: [String] = []
     var unixGroups: [String] = []
+    var loopback = false
     var roles: [String] = []
     var namespaces = ["*"]
     var nodes = ["*"]
@@ -103,6 +104,12 @@ struct CredentialValues: Sendable {
                 example: "www-data",
                 most: usersMaximum,
                 "Groups, by name or number, whose users need no token over a Unix socket."
+            ),
+            .flag(
+                "loopback",
+                \.loopback,
+                "Whether it is also for everybody on this machine who asks the operations port over a loopback address, "
+                    + "without a token."
             ),
             .list("roles", \.roles, example: "worker", most: 4, "publish, worker, inspect, admin.").required,
             patterns("namespaces", \.namespaces, "Namespaces it may use and look into."),
@@ -153,8 +160,9 @@ struct CredentialValues: Sendable {
         }
         for text in unixUsers { entry.users.append(try SystemID.user(text, record)) }
         for text in unixGroups { entry.userGroups.append(try SystemID.group(text, record)) }
-        guard !entry.tokens.isEmpty || !entry.users.isEmpty || !entry.userGroups.isEmpty else {
-            let text = "\"\(name)\" could be used by nobody; give it tokens, unix_users or unix_groups"
+        entry.coversLoopback = loopback
+        guard !entry.tokens.isEmpty || !entry.users.isEmpty || !entry.userGroups.isEmpty || loopback else {
+            let text = "\"\(name)\" could be used by nobody; give it tokens, unix_users, unix_groups or loopback"
             throw CredentialsFile.refusal(record, "name", text)
         }
         for text in roles {
@@ -166,6 +174,10 @@ struct CredentialValues: Sendable {
         }
         guard !entry.roles.isEmpty else {
             throw CredentialsFile.refusal(record, "roles", "\"\(name)\" has no role")
+        }
+        guard !loopback || entry.mayLook else {
+            let text = "\"\(name)\" has loopback, which is for looking, and neither the role inspect nor admin"
+            throw CredentialsFile.refusal(record, "loopback", text)
         }
         entry.permissions = try permissions(record)
         return entry

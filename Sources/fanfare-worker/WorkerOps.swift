@@ -12,9 +12,9 @@ enum WorkerOps {
     ///   - brokers: The endpoints it tries, for `/healthz`.
     static func routes(_ stage: RunStage<WorkerServer>, brokers: [Endpoint]) -> [String: OpsServer.Route] {
         [
-            "/healthz": { .json(200, .map(await healthz(stage, brokers))) },
-            "/readyz": { await readiness(stage) },
-            "/metrics": {
+            "/healthz": { _ in .json(200, .map(await healthz(stage, brokers))) },
+            "/readyz": { _ in await readiness(stage) },
+            "/metrics": { _ in
                 guard let health = try? await stage.server?.health() else {
                     return .json(503, ["error": "the worker does not run"])
                 }

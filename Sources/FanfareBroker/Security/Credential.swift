@@ -12,12 +12,17 @@ package struct Credential: Sendable, Equatable {
     package var users: [UInt32] = []
     /// The same for all users of these groups.
     package var userGroups: [UInt32] = []
+    /// Whether whoever asks the operations port from this machine itself needs no other proof.
+    package var coversLoopback = false
     package var roles: [Role] = []
     package var permissions = Permissions()
 
     package init(name: String) {
         self.name = name
     }
+
+    /// Whether it may see without acting.
+    package var mayLook: Bool { roles.contains(.inspect) || roles.contains(.admin) }
 
     func covers(_ user: SocketUser) -> Bool {
         users.contains(user.user) || userGroups.contains(where: user.groups.contains)
@@ -27,6 +32,7 @@ package struct Credential: Sendable, Equatable {
         switch proof {
         case .token(let hash): tokens.contains(hash)
         case .user(let user): covers(user)
+        case .loopback: coversLoopback
         }
     }
 
@@ -61,6 +67,7 @@ package struct Access: Sendable, Equatable {
     package enum Proof: Sendable, Equatable {
         case token(TokenHash)
         case user(SocketUser)
+        case loopback
     }
 
     /// The name of the credential.
@@ -119,6 +126,28 @@ package struct Credentials: Sendable, Equatable {
         let entry = entries.first { $0.refusal(of: hello) == nil } ?? first
         if let refusal = entry.refusal(of: hello) { throw refusal }
         return Access(name: entry.name, proof: .user(user), permissions: entry.permissions)
+    }
+
+    /// Finds out who looks without a session.
+    ///
+    /// - Throws: `unauthorized`.
+    func access(for viewer: Viewer) throws(Failure) -> Access {
+        let (entry, proof): (Credential?, Access.Proof)
+        if let token = viewer.token {
+            let hash = TokenHash(of: token)
+            (entry, proof) = (self.entry(with: hash), .token(hash))
+        } else {
+            let isCovered = viewer.isLocal
+            (entry, proof) = (entries.first { isCovered && $0.coversLoopback && $0.mayLook }, .loopback)
+        }
+        guard let entry else {
+            let what = viewer.token == nil ? "this broker asks for a token" : "the token is not known here"
+            throw Failure(.unauthorized, "\(what); `fanfare token --role inspect` makes one")
+        }
+        guard entry.mayLook else {
+            throw Failure(.unauthorized, "the credential \"\(entry.name)\" has neither the role inspect nor admin")
+        }
+        return Access(name: entry.name, proof: proof, permissions: entry.permissions)
     }
 
     /// Looks at every token, found or not: how long it takes says nothing about which is near.

@@ -24,6 +24,21 @@ final class Security {
         return try credentials.access(for: hello, from: user)
     }
 
+    /// Who looks without a session; `nil` when nobody is asked.
+    ///
+    /// - Throws: `unauthorized`, or `forbidden` when there is no way to be let in.
+    func access(for viewer: Viewer) throws(Failure) -> Access? {
+        if let credentials { return try credentials.access(for: viewer) }
+        guard viewer.isLocal else {
+            throw Failure(
+                .forbidden,
+                "this broker has no credentials, so it shows itself on its own machine only; use "
+                    + "`ssh -L`, or start it with --credentials"
+            )
+        }
+        return nil
+    }
+
     /// Whether a session that was let in still would be.
     ///
     /// - Throws: `unauthorized`.
