@@ -12,6 +12,11 @@ package struct TailFeed: AsyncSequence, Sendable {
         package var copy: Tailed
         /// What the body says; `nil` when it is larger than ``decodedBytes`` or is not MessagePack.
         package var message: MessageValue?
+
+        package init(copy: Tailed, message: MessageValue?) {
+            self.copy = copy
+            self.message = message
+        }
     }
 
     /// Copies that wait for one reader, at most.

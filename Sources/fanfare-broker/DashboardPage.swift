@@ -16,6 +16,8 @@ enum DashboardPage {
                 PackageResources.dashboard_js,
             ].map(text).joined(separator: "\n")
         )
+        // Every browser that looks would load the indentation.
+        .replacing(/\n +/, with: "\n")
 
     private static func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 

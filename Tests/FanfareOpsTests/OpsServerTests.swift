@@ -63,6 +63,9 @@ struct Refused: Sendable, CustomTestStringConvertible {
 
 @Suite(.timeLimit(.minutes(5))) struct OpsServerTests {
     private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    private let refusals = OpsRefusals()
+    /// Begins (`true`) and ends of streams that would go on for an hour.
+    private let endless = AsyncStream.makeStream(of: Bool.self)
 
     /// Connects; returns the channel and what the server will have sent when it closes.
     private func connect(_ port: Int) async throws -> (any Channel, EventLoopFuture<String>) {
@@ -87,14 +90,37 @@ struct Refused: Sendable, CustomTestStringConvertible {
         return try await answer.get()
     }
 
+    private static func request(_ target: String) -> String { "GET \(target) HTTP/1.1\r\nhost: x\r\n\r\n" }
+
     private func withServer(_ body: (Int) async throws -> Void) async throws {
         let server = try await OpsServer.start(
             host: "127.0.0.1",
             port: 0,
             routes: [
-                "/healthz": { .json(200, ["status": "ok"]) },
-                "/readyz": { .json(503, ["ready": false, "reason": "no broker"]) },
+                "/healthz": { _ in .json(200, ["status": "ok"]) },
+                "/readyz": { _ in .json(503, ["ready": false, "reason": "no broker"]) },
+                "/echo": { request in
+                    .json([
+                        "query": .map((request.query ?? ["unreadable": ""]).mapValues { .string($0) }),
+                        "x-twice": .count(request.fields["x-twice"]?.count ?? 0),
+                        "peer": .string(request.peer), "isLoopback": .bool(request.isLoopbackListener),
+                    ])
+                },
+                "/count": { _ in
+                    .events { stream in
+                        for number in 0..<3 { try? await stream.write("data: \(number)\n\n") }
+                    }
+                },
+                "/endless": { _ in
+                    .events { stream in
+                        endless.continuation.yield(true)
+                        try? await stream.write("data: begun\n\n")
+                        try? await Task.sleep(for: .seconds(3_600))
+                        endless.continuation.yield(false)
+                    }
+                },
             ],
+            refusals: refusals,
             logger: logger
         )
         do {
@@ -132,7 +158,7 @@ struct Refused: Sendable, CustomTestStringConvertible {
         try await withServer { port in
             let answer = try await exchange(port, "GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n")
             #expect(answer.hasPrefix("HTTP/1.1 404 "))
-            #expect(answer.contains(#""paths":["/healthz","/readyz"]"#))
+            #expect(answer.contains(#""paths":["/count","/echo","/endless","/healthz","/readyz"]"#))
         }
     }
 
@@ -144,6 +170,7 @@ struct Refused: Sendable, CustomTestStringConvertible {
             var answer = ""
             while answer.isEmpty { answer = try await exchange(port, refused.request) }
             #expect(answer.hasPrefix("HTTP/1.1 \(refused.status) "))
+            #expect((refusals.counts["malformed"] ?? 0 > 0) == (refused.status != 405))
         }
     }
 
@@ -161,11 +188,78 @@ struct Refused: Sendable, CustomTestStringConvertible {
             for _ in 0..<OpsServer.connections { held.append(try await connect(port).0) }
             let (_, refused) = try await connect(port)
             #expect(try await refused.get() == "")
+            #expect(refusals.counts["connections"] == 1)
             // Some may be closed already: silent ones are, after a while.
             for channel in held { try? await channel.close().get() }
             var answer = ""
             while !answer.hasPrefix("HTTP/1.1 200") {
                 answer = try await exchange(port, "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            }
+        }
+    }
+
+    @Test func `a route is told the query, the header fields and who asks`() async throws {
+        try await withServer { port in
+            let answer = try await exchange(
+                port,
+                "GET /echo?a=x+y%26%C3%A9&b HTTP/1.1\r\nhost: x\r\nX-Twice: 1\r\nx-twice: 2\r\n\r\n"
+            )
+            let body = #"{"isLoopback":true,"peer":"127.0.0.1","query":{"a":"x y&é","b":""},"x-twice":2}"#
+            #expect(answer.hasSuffix("\r\n\r\n\(body)\n"))
+        }
+    }
+
+    @Test(arguments: ["/healthz", "/nothing", "/count"])
+    func `every answer says that it is not to be kept, guessed or framed`(target: String) async throws {
+        try await withServer { port in
+            let answer = try await exchange(port, Self.request(target))
+            for field in [
+                "cache-control: no-store", "content-security-policy: default-src 'none'; frame-ancestors 'none'",
+                "cross-origin-resource-policy: same-origin", "referrer-policy: no-referrer",
+                "x-content-type-options: nosniff", "x-frame-options: DENY",
+            ] { #expect(answer.contains("\r\n\(field)\r\n"), "\(field)") }
+        }
+    }
+
+    @Test func `a stream is written piece by piece, and ends`() async throws {
+        try await withServer { port in
+            let answer = try await exchange(port, Self.request("/count"))
+            #expect(answer.contains("content-type: text/event-stream\r\n"))
+            #expect(!answer.contains("content-length"))
+            let events = answer.split(separator: "\r\n").filter { $0.hasPrefix("data: ") }
+            #expect(events.map { $0.trimmingSuffix { $0.isNewline } } == ["data: 0", "data: 1", "data: 2"])
+        }
+    }
+
+    @Test func `HEAD of a stream begins none`() async throws {
+        try await withServer { port in
+            let answer = try await exchange(port, "HEAD /endless HTTP/1.1\r\nhost: x\r\n\r\n")
+            #expect(answer.hasPrefix("HTTP/1.1 200 "))
+            #expect(answer.contains("text/event-stream"))
+        }
+    }
+
+    @Test func `a stream ends with its connection, and over their limit there is none`() async throws {
+        try await withServer { port in
+            var events = endless.stream.makeAsyncIterator()
+            var held: [any Channel] = []
+            for _ in 0..<OpsServer.streams {
+                let channel = try await connect(port).0
+                try await channel.writeAndFlush(ByteBuffer(string: Self.request("/endless")))
+                held.append(channel)
+                #expect(await events.next() == true)
+            }
+            #expect(try await exchange(port, Self.request("/endless")).hasPrefix("HTTP/1.1 503 "))
+            #expect(refusals.counts["streams"] == 1)
+            for channel in held { try await channel.close().get() }
+            for _ in held { #expect(await events.next() == false) }
+            // The last place may be given back a moment after the stream has ended.
+            var answer = ""
+            while !answer.hasPrefix("HTTP/1.1 200") {
+                let (channel, gathered) = try await connect(port)
+                try await channel.writeAndFlush(ByteBuffer(string: Self.request("/endless")))
+                if await events.next() == true { try await channel.close().get() }
+                answer = try await gathered.get()
             }
         }
     }

@@ -1,11 +1,12 @@
 // Six charts of the last five minutes, drawn as SVG so that the style sheet colours them. One cursor for all.
 
-const HEIGHT = 132;
 const TOP = 18;
 const BOTTOM = 16;
 // Longer without a number is a hole in the line: the tab was hidden, or the broker away.
 const HOLE = 5_000;
 const LAG_SAMPLES = 10;
+// Minutes on the axis: no more than there is something to show for.
+const SPANS = [1, 2, 5];
 
 const sumOf = map => Object.values(map ?? {}).reduce((sum, value) => sum + value, 0);
 
@@ -39,14 +40,14 @@ const percentile = key => (now, before, early) => {
 
 const CHARTS = [
   {
-    id: 'messages', title: 'Messages', unit: 'a second', format: rate, least: 1, isStacked: true,
+    id: 'messages', title: 'Messages', unit: '/s', format: rate, least: 1, isStacked: true,
     series: () => [
       { label: 'to groups', color: 1, read: growth(status => status.group_sends) },
       { label: 'to channels', color: 2, read: growth(status => status.sends) },
     ],
   },
   {
-    id: 'deliveries', title: 'Deliveries', unit: 'a second', format: rate, least: 1, isStacked: true,
+    id: 'deliveries', title: 'Deliveries', unit: '/s', format: rate, least: 1, isStacked: true,
     series: status => [
       status.fan_out_members
         ? { label: 'to members', color: 1, read: growth(status => status.fan_out_members?.sum) }
@@ -56,8 +57,8 @@ const CHARTS = [
     ],
   },
   {
-    id: 'drops', title: 'Drops', unit: 'a second', format: rate, least: 1, isStacked: true,
-    none: 'None since the broker started.',
+    id: 'drops', title: 'Drops', unit: '/s', format: rate, least: 1, isStacked: true,
+    none: 'None since the start.',
     series: status => Object.keys(status.drops ?? {}).filter(name => status.drops[name]).sort().map((name, index) => (
       { label: reason(name), color: [4, 3, 5, 6, 2, 1, 7, 8][index % 8], read: growth(status => status.drops?.[name]) }
     )),
@@ -74,14 +75,14 @@ const CHARTS = [
   },
   {
     id: 'lag', title: 'Lag', unit: 'p99', format: seconds, least: 0.001,
-    none: 'This broker does not measure it.',
+    none: 'Not measured.',
     series: status => [
       ...(status.loop_lag_seconds ? [{ label: 'event loop', color: 1, read: percentile('loop_lag_seconds') }] : []),
       ...(status.round_trip_seconds ? [{ label: 'round trip', color: 5, read: percentile('round_trip_seconds') }] : []),
     ],
   },
   {
-    id: 'memory', title: 'Memory', unit: 'of the budget', format: bytes, least: 1 << 20, isBinary: true,
+    id: 'memory', title: 'Memory', unit: '', format: bytes, least: 1 << 20, isBinary: true,
     series: () => [
       { label: 'in use', color: 1, read: gauge(status => status.memory_bytes) },
       { label: 'waiting messages', color: 3, read: gauge(status => status.queued_bytes) },
@@ -98,7 +99,7 @@ function roundUp(value, isBinary) {
 
 class Chart {
   constructor(spec, cursor) {
-    Object.assign(this, { spec, cursor, width: 300 });
+    Object.assign(this, { spec, cursor, width: 300, height: 132 });
     this.value = element('output', { class: 'value' });
     this.moment = element('span', { class: 'moment' }, spec.unit);
     this.legend = element('ul', { class: 'legend' });
@@ -111,7 +112,8 @@ class Chart {
     this.plot.addEventListener('blur', () => cursor.set(null));
     this.plot.addEventListener('keydown', event => this.step(event));
     new ResizeObserver(([entry]) => {
-      this.width = Math.max(120, Math.round(entry.contentRect.width));
+      this.width = Math.max(100, Math.round(entry.contentRect.width));
+      this.height = Math.max(60, Math.round(entry.contentRect.height));
       this.draw();
     }).observe(this.plot);
   }
@@ -127,27 +129,28 @@ class Chart {
   }
 
   timeAt(x) {
-    const wanted = this.end - WINDOW * (1 - x / this.width);
+    const wanted = this.end - this.span * (1 - x / this.width);
     const times = broker.samples.map(sample => sample.time);
     return times.reduce((best, time) => Math.abs(time - wanted) < Math.abs(best - wanted) ? time : best, times[0] ?? null);
   }
 
-  x(time) { return this.width * (1 - (this.end - time) / WINDOW); }
-  y(value) { return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * Math.min(1, value / this.most); }
+  x(time) { return this.width * (1 - (this.end - time) / this.span); }
+  y(value) { return this.height - BOTTOM - (this.height - TOP - BOTTOM) * Math.min(1, value / this.most); }
 
   draw() {
     const { samples } = broker;
     if (!samples.length) return;
     const { spec } = this;
     this.end = samples.at(-1).time;
+    this.span = 60_000 * (SPANS.find(minutes => this.end - samples[0].time <= minutes * 60_000) ?? SPANS.at(-1));
     const series = spec.series(samples.at(-1).status);
     for (const one of series) one.values = samples.map((sample, index) => one.read(sample, samples[index - 1], samples[Math.max(0, index - LAG_SAMPLES)]));
     this.stack(series, samples.length);
     const peak = Math.max(spec.least, ...series.flatMap(one => one.tops.filter(isNumber)));
     this.most = roundUp(peak * 1.05, spec.isBinary);
     const at = this.cursor.time === null ? -1 : samples.findIndex(sample => sample.time === this.cursor.time);
-    this.picture.setAttribute('viewBox', `0 0 ${this.width} ${HEIGHT}`);
-    this.picture.replaceChildren(...this.grid(), ...series.toReversed().flatMap(one => this.line(one, samples)), ...this.mark(series, samples, at));
+    this.picture.setAttribute('viewBox', `0 0 ${this.width} ${this.height}`);
+    this.picture.replaceChildren(...(series.length ? this.grid() : [this.nothing()]), ...series.toReversed().flatMap(one => this.line(one, samples)), ...this.mark(series, samples, at));
     this.tell(series, samples, at);
   }
 
@@ -171,8 +174,14 @@ class Chart {
       const label = part ? drawing('text', { x: 0, y: y - 4 }, this.spec.format(this.most * part)) : null;
       return [drawing('line', { class: part ? 'rule' : 'rule base', x1: 0, x2: this.width, y1: y, y2: y }), ...(label ? [label] : [])];
     });
-    const minutes = [4, 3, 2, 1].map(minute => drawing('text', { x: this.width * (1 - minute / 5), y: HEIGHT - 3, class: 'minute' }, `−${minute} min`));
-    return [...lines, ...minutes];
+    const marks = this.span <= 60_000 ? [15, 30, 45] : this.span <= 120_000 ? [30, 60, 90] : [60, 120, 180, 240];
+    const ticks = marks.filter((_, index) => this.width > 240 || index % 2 === 1).map(mark => (
+      drawing('text', { x: this.x(this.end - 1000 * mark), y: this.height - 3, class: 'tick' }, this.span > 120_000 ? `−${mark / 60} min` : `−${mark} s`)));
+    return [...lines, ...ticks];
+  }
+
+  nothing() {
+    return drawing('text', { x: this.width / 2, y: this.height / 2, class: 'tick' }, this.spec.none ?? '');
   }
 
   line(one, samples) {
@@ -186,7 +195,7 @@ class Chart {
       run = [];
     };
     samples.forEach((sample, index) => {
-      if (sample.time < this.end - WINDOW) return;
+      if (sample.time < this.end - this.span) return;
       if (one.tops[index] === null || (run.length && sample.time - samples[run.at(-1)].time > HOLE)) flush();
       if (one.tops[index] !== null) run.push(index);
     });
@@ -195,10 +204,10 @@ class Chart {
   }
 
   mark(series, samples, at) {
-    if (at < 0) return [];
+    if (at < 0 || !series.length) return [];
     const x = this.x(samples[at].time);
     const dots = series.filter(one => one.tops[at] !== null).map(one => drawing('circle', { class: `c${one.color}`, cx: x, cy: this.y(one.tops[at]), r: 3 }));
-    return [drawing('line', { class: 'cursor', x1: x, x2: x, y1: TOP - 6, y2: HEIGHT - BOTTOM }), ...dots];
+    return [drawing('line', { class: 'cursor', x1: x, x2: x, y1: TOP - 6, y2: this.height - BOTTOM }), ...dots];
   }
 
   /** The numbers at the cursor, or now. */
@@ -207,10 +216,10 @@ class Chart {
     const index = at < 0 ? samples.length - 1 : at;
     const known = series.map(one => one.values[index]).filter(isNumber);
     const headline = spec.isStacked ? known.reduce((sum, value) => sum + value, 0) : series[0]?.values[index];
-    write(this.value, series.length && (known.length || !spec.isStacked) ? spec.format(headline) : spec.none && !series.length && spec.isStacked ? '0' : '–');
-    write(this.moment, at < 0 ? spec.unit : `${lasting(this.end - samples[at].time)} ago`);
+    write(this.value, known.length || !spec.isStacked ? spec.format(headline) : spec.id === 'drops' && !series.length ? '0' : '–');
+    write(this.moment, at < 0 ? spec.unit : `−${lasting(Math.round((this.end - samples[at].time) / 1000) * 1000)}`);
     const entries = series.map(one => element('li', {}, element('i', { class: `c${one.color}` }), `${one.label} `, element('b', {}, spec.format(one.values[index]))));
-    this.legend.replaceChildren(...(series.length ? entries : [element('li', { class: 'quiet' }, spec.none ?? '')]));
+    this.legend.replaceChildren(...entries);
   }
 }
 

@@ -22,7 +22,7 @@ const tabs = {
     }
     const id = this.names.includes(parts[0]) ? parts[0] : 'groups';
     // A name that was followed from another table is shown above that table.
-    const isDetail = parts.length === 3;
+    const isDetail = parts.length > 2;
     if (!this.current || (!isDetail && this.current !== id)) this.show(isDetail && !LISTINGS[id] ? 'groups' : id);
     drawer.open(parts);
   },

@@ -8,8 +8,8 @@ const drawer = {
   /** Shows what `parts` of the address name; closes for anything else. */
   open(parts) {
     this.clear();
-    const [kind, space, named] = parts;
-    const make = named === undefined ? null : { groups: () => this.group(space, named), channels: () => this.channel(space, named), workers: () => this.worker(space, named) }[kind];
+    const [kind, space, named, session] = parts;
+    const make = named === undefined ? null : { groups: () => this.group(space, named), channels: () => this.channel(space, named), workers: () => this.worker(space, named, session) }[kind];
     if (!make) return this.place.open ? this.place.close() : undefined;
     make();
     if (!this.place.open) this.place.showModal();
@@ -26,7 +26,7 @@ const drawer = {
     this.problem = element('p', { class: 'empty bad', hidden: true });
     this.place.replaceChildren(
       element('header', {},
-        element('div', {}, element('p', { class: 'quiet small' }, (broker.latest?.namespaces ?? 1) > 1 ? `${kind} in ${space}` : kind), element('h2', { id: 'details-title' }, title)),
+        element('div', {}, element('p', { class: 'quiet small' }, (broker.latest?.namespaces ?? 1) > 1 ? `${kind} in ${space}` : kind), element('h2', { id: 'details-title', tabindex: -1, autofocus: true }, title)),
         element('button', { type: 'button', class: 'icon', 'aria-label': 'Close', click: () => { location.hash = `#/${tabs.current}`; } }, '✕')),
       this.facts, this.problem, ...rest,
     );
@@ -69,7 +69,7 @@ const drawer = {
     this.repeat(
       async () => (await inspect('groups', { match: exactly(named), namespace: space, limit: 1 })).rows[0],
       row => this.tell([
-        ['Members', count(row.members)], ['Workers', count(row.owners)], ['Messages', count(row.messages)], ['A second', rate(row.rate)],
+        ['Members', count(row.members)], ['Workers', count(row.owners)], ['Messages', count(row.messages)], ['Messages /s', rate(row.rate)],
         ['Drops', 'drops' in row ? count(row.drops) : null], ['Age', lasting(row.age_milliseconds)],
       ]),
     );
@@ -85,7 +85,7 @@ const drawer = {
         this.tell([
           ['Worker', plain(row.worker)], ['From', plain(row.remote)], ['Waiting', `${count(row.depth)} of ${count(row.capacity)}`], ['Bytes', bytes(row.bytes)],
           ['Oldest', lasting(row.oldest_milliseconds)], ['Readers', count(row.readers)], ['Messages', count(row.messages)],
-          ['A second', 'rate' in row ? rate(row.rate) : null], ['Drops', count(row.drops)],
+          ['Messages /s', 'rate' in row ? rate(row.rate) : null], ['Drops', count(row.drops)],
           ...Object.entries(row.attributes ?? {}).filter(([key]) => key !== 'remote').map(([key, value]) => [key, plain(value)]),
         ]);
         title.hidden = !row.group_names?.length;
@@ -94,22 +94,13 @@ const drawer = {
     );
   },
 
-  worker(space, session) {
-    this.frame('Process', `Session ${session}`, space);
+  worker(space, named, session) {
+    this.frame('Process', named, space);
     this.repeat(
-      async () => {
-        for (let cursor = null, pages = 0; pages < 20; pages += 1) {
-          const answer = await inspect('sessions', { namespace: space, sort: 'session', limit: 1000, cursor });
-          const found = answer.rows.find(row => String(row.session) === session);
-          if (found || !answer.cursor) return found;
-          cursor = answer.cursor;
-        }
-        return undefined;
-      },
+      async () => (await inspect('sessions', { match: exactly(named), namespace: space, limit: 1000 })).rows.find(row => String(row.session) === session),
       row => {
-        write(byID('details-title'), row.name);
         const shown = { age_milliseconds: lasting, lag_milliseconds: lasting, rate_in: rate, rate_out: rate, bytes_in: bytes, bytes_out: bytes, link_bytes: bytes };
-        const labels = { age_milliseconds: 'age', lag_milliseconds: 'lag', rate_in: 'in a second', rate_out: 'out a second', link_bytes: 'unread' };
+        const labels = { age_milliseconds: 'age', lag_milliseconds: 'lag', rate_in: 'in /s', rate_out: 'out /s', link_bytes: 'unread' };
         this.tell(Object.entries({ ...row, ...row.attributes }).filter(([key]) => !['attributes', 'name'].includes(key)).map(([key, value]) => (
           [labels[key] ?? key.replaceAll('_', ' '), shown[key] ? shown[key](value) : isNumber(value) ? count(value) : plain(value)]
         )));

@@ -18,7 +18,7 @@ const LISTINGS = {
     none: 'There is no group yet. One begins with its first member.',
     columns: [
       name('group', 'Group', row => ['groups', row.namespace, row.group]), namespace, number('members', 'Members'),
-      number('owners', 'Workers'), number('messages', 'Messages'), number('rate', 'A second', rate),
+      wide(number('owners', 'Workers')), number('messages', 'Messages'), number('rate', 'Messages /s', rate),
       number('drops', 'Drops'), wide(number('age_milliseconds', 'Age', lasting)),
     ],
   },
@@ -31,7 +31,7 @@ const LISTINGS = {
       { ...number('depth', 'Waiting'), show: (value, row) => isNumber(row.capacity) ? `${count(value)} of ${count(row.capacity)}` : count(value) },
       wide(number('depth_high', 'Most')), wide(number('bytes', 'Bytes', bytes)), number('oldest_milliseconds', 'Oldest', lasting),
       wide(number('readers', 'Readers')), wide(number('groups', 'Groups')), number('messages', 'Messages'),
-      number('rate', 'A second', rate), number('drops', 'Drops'),
+      number('rate', 'Messages /s', rate), number('drops', 'Drops'),
     ],
   },
   workers: {
@@ -39,9 +39,9 @@ const LISTINGS = {
     hint: 'worker-*', key: row => row.session,
     none: 'No process is connected.',
     columns: [
-      name('name', 'Name', row => ['workers', row.namespace, String(row.session)]), namespace, text('role', 'Role'),
+      name('name', 'Name', row => ['workers', row.namespace, row.name, row.session]), namespace, text('role', 'Role'),
       wide(text('client', 'Program')), wide(text('remote', 'From')), number('channels', 'Channels'), wide(number('memberships', 'Memberships')),
-      number('rate_in', 'In a second', rate), number('rate_out', 'Out a second', rate),
+      number('rate_in', 'In /s', rate), number('rate_out', 'Out /s', rate),
       number('lag_milliseconds', 'Lag', lasting), number('link_bytes', 'Unread', bytes), number('drops', 'Drops'),
       wide({ ...text('link', 'Link'), show: value => isNumber(value) ? `away ${lasting(value)}` : plain(value) }),
       wide(number('age_milliseconds', 'Age', lasting)),
@@ -291,7 +291,7 @@ class Listing {
       write(link ?? cell, text);
       if (link && row[column.key]) link.href = address(column.link(row));
       cell.classList.toggle('bad', column.key === 'drops' && row.drops > 0);
-      cell.classList.toggle('empty-cell', text === '–');
+      cell.classList.toggle('none', text === '–' || /^0\b(?!\.)/.test(text));
     });
     shown.element.classList.toggle('linked', Boolean(shown.element.querySelector('a[href]')));
   }
