@@ -8,7 +8,9 @@ enum BrokerOps {
     /// The routes of the port.
     static func routes(_ stage: RunStage<BrokerServer>, refusals: OpsRefusals) -> [String: OpsServer.Route] {
         let routes: [String: OpsServer.Route] = [
-            "/healthz": { _ in .json(200, ["status": "ok", "version": .string(Version.current), "pid": .count(getpid())]) },
+            "/healthz": { _ in
+                .json(200, ["status": "ok", "version": .string(Version.current), "pid": .count(getpid())])
+            },
             "/readyz": { _ in await readiness(stage) },
             "/metrics": { _ in
                 guard let status = try? await stage.server?.status() else {

@@ -50,6 +50,8 @@ const broker = {
   state: 'connecting',
   timer: null,
   get latest() { return this.samples.at(-1)?.status ?? null; },
+  /** Whether names need their namespaces beside them. */
+  get isDivided() { return (this.latest?.namespaces ?? 1) > 1; },
 
   start() {
     this.restore();

@@ -26,7 +26,7 @@ const drawer = {
     this.problem = element('p', { class: 'empty bad', hidden: true });
     this.place.replaceChildren(
       element('header', {},
-        element('div', {}, element('p', { class: 'quiet small' }, (broker.latest?.namespaces ?? 1) > 1 ? `${kind} in ${space}` : kind), element('h2', { id: 'details-title', tabindex: -1, autofocus: true }, title)),
+        element('div', {}, element('p', { class: 'quiet small' }, broker.isDivided ? `${kind} in ${space}` : kind), element('h2', { id: 'details-title', tabindex: -1, autofocus: true }, title)),
         element('button', { type: 'button', class: 'icon', 'aria-label': 'Close', click: () => { location.hash = `#/${tabs.current}`; } }, '✕')),
       this.facts, this.problem, ...rest,
     );

@@ -22,6 +22,10 @@ function filled(made, properties, children) {
   return made;
 }
 
+/** Where somebody types a name or a pattern. */
+const field = properties => element('input', { type: 'search', spellcheck: 'false', autocomplete: 'off', maxlength: 200, ...properties });
+const namespaceField = properties => field({ class: 'space', 'aria-label': 'Only this namespace', placeholder: 'All namespaces', ...properties });
+
 /** Sets a text only when it is another: what does not change keeps its selection. */
 function write(target, text) {
   if (target.textContent !== text) target.textContent = text;

@@ -104,14 +104,11 @@ class Listing {
 
   build(place) {
     const { listing, id } = this;
-    this.search = element('input', {
-      type: 'search', id: `${id}-search`, placeholder: `Search, such as ${listing.hint}`, 'aria-label': `Search ${listing.title.toLowerCase()} by name; * stands for anything`,
-      spellcheck: 'false', autocomplete: 'off', maxlength: 200, input: () => this.later(),
-    });
-    this.space_ = element('input', {
-      type: 'search', class: 'space', placeholder: 'All namespaces', 'aria-label': 'Only this namespace', spellcheck: 'false', autocomplete: 'off', maxlength: 99,
+    this.search = field({
+      id: `${id}-search`, placeholder: `Search, such as ${listing.hint}`, 'aria-label': `Search ${listing.title.toLowerCase()} by name; * stands for anything`,
       input: () => this.later(),
     });
+    this.space_ = namespaceField({ input: () => this.later() });
     this.order = element('select', { 'aria-label': 'Order by', class: 'order', change: () => this.sortBy(this.order.value) });
     this.head = element('tr');
     this.body = element('tbody');
@@ -130,7 +127,7 @@ class Listing {
   }
 
   showNamespaces() {
-    this.isDivided = (broker.latest?.namespaces ?? 1) > 1 && this.fixed.namespace === undefined;
+    this.isDivided = broker.isDivided && this.fixed.namespace === undefined;
     this.space_.hidden = !this.isDivided;
   }
 

@@ -11,7 +11,7 @@ const tail = {
 
   /** Goes to the panel and watches. */
   begin(kind, match, space = '') {
-    this.wanted = { kind, match, namespace: (broker.latest?.namespaces ?? 1) > 1 ? space : '' };
+    this.wanted = { kind, match, namespace: broker.isDivided ? space : '' };
     location.hash = '#/tail';
     // The panel is there when the address has changed; if it is there already, it starts anew.
     this.isAsked = true;
@@ -23,9 +23,9 @@ const tail = {
     const { wanted } = this;
     const kinds = ['group', 'channel'].map(kind => element('option', { value: kind, selected: kind === wanted.kind }, `${kind}s`));
     this.kind = element('select', { 'aria-label': 'Groups or channels', id: 'tail-kind' }, ...kinds);
-    this.match = element('input', { type: 'search', id: 'tail-match', 'aria-label': 'Names to watch; * stands for anything', placeholder: 'Names, such as chat_*', spellcheck: 'false', autocomplete: 'off', maxlength: 200, value: wanted.match });
-    this.space = element('input', { type: 'search', class: 'space', 'aria-label': 'Only this namespace', placeholder: 'All namespaces', autocomplete: 'off', maxlength: 99, value: wanted.namespace });
-    this.space.hidden = !((broker.latest?.namespaces ?? 1) > 1);
+    this.match = field({ id: 'tail-match', 'aria-label': 'Names to watch; * stands for anything', placeholder: 'Names, such as chat_*', value: wanted.match });
+    this.space = namespaceField({ value: wanted.namespace });
+    this.space.hidden = !broker.isDivided;
     this.run = element('button', { type: 'submit', class: 'primary', id: 'tail-run' }, 'Watch');
     this.pause = element('button', { type: 'button', class: 'quiet-button', id: 'tail-pause', 'aria-pressed': 'false', disabled: true, click: () => this.toggle() }, 'Pause');
     this.list = element('ol', { id: 'tail', class: 'tail', tabindex: 0, 'aria-label': 'Messages' });
