@@ -26,13 +26,6 @@ extension BrokerLoop {
         return try gate.admit(request)
     }
 
-    /// Answers an inspection of this process's own.
-    func inspect(_ query: InspectionQuery) throws(Failure) -> MessageValue {
-        run()
-        core.observed = observe()
-        return try core.inspect(query, now: look())
-    }
-
     /// Starts a tail for a viewer.
     ///
     /// - Throws: `unauthorized`, `forbidden` or `limit_reached`.

@@ -5,14 +5,6 @@ import Synchronization
 
 // Looking at the broker from its own process.
 extension BrokerServer {
-    /// Answers an inspection, as `INSPECT` does; `proto/PROTOCOL.md`, section 5.13.
-    ///
-    /// - Parameter query: Shows what its visibility allows.
-    /// - Throws: What the core refuses, or `draining` once the broker has stopped.
-    package func inspect(_ query: InspectionQuery) async throws(Failure) -> MessageValue {
-        try await onLoop { (broker) throws(Failure) in try broker.inspect(query) }
-    }
-
     /// What a viewer may ask: the query, with the visibility of the viewer's credential.
     ///
     /// - Throws: `unauthorized`, `forbidden`, or `draining` once the broker has stopped.

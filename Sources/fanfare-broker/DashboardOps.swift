@@ -53,11 +53,11 @@ struct DashboardOps: Sendable {
             case "sort": query.sort = value
             case "descending": query.descending = try flag(key, value)
             case "cursor": query.cursor = value
-            case "limit":
-                guard let limit = Int(value), (1...1_000).contains(limit) else {
-                    throw Failure(.badRequest, "limit is \"\(value)\", it must be 1 to 1000")
-                }
-                query.limit = limit
+            case "reason": query.reason = value
+            case "limit": query.limit = try number(key, value, in: 1...1_000)
+            case "budget_milliseconds":
+                // Less than the port gives a connection.
+                query.budget = Milliseconds(UInt64(try number(key, value, in: 1...5_000)))
             default: throw unknown(key)
             }
         }
@@ -132,6 +132,14 @@ struct DashboardOps: Sendable {
             throw Failure(.badRequest, "match has \(text.utf8.count) bytes, it may have \(patternBytes)")
         }
         return Glob(text)
+    }
+
+    private static func number(_ key: String, _ value: String, in range: ClosedRange<Int>) throws(Failure) -> Int {
+        guard let number = Int(value), range.contains(number) else {
+            let bounds = "\(range.lowerBound) to \(range.upperBound)"
+            throw Failure(.badRequest, "\(key) is \"\(value)\", it must be \(bounds)")
+        }
+        return number
     }
 
     private static func flag(_ key: String, _ value: String) throws(Failure) -> Bool {

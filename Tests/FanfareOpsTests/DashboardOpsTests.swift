@@ -18,6 +18,7 @@ import Testing
     @Test func `a query string asks what INSPECT asks`() throws {
         let request = OpsRequest(
             target: "/?match=chat_*&namespace=shop&sort=members&descending=true&limit=7&cursor=n40+a&name=x"
+                + "&reason=full&budget_milliseconds=20"
         )
         var query = InspectionQuery(.groups)
         query.match = Glob("chat_*")
@@ -27,16 +28,18 @@ import Testing
         query.limit = 7
         query.cursor = "n40 a"
         query.name = "x"
+        query.reason = "full"
+        query.budget = Milliseconds(20)
         #expect(try DashboardOps.inspection(.groups, request) == query)
     }
 
     @Test func `what is empty is not asked for`() throws {
-        let request = OpsRequest(target: "/?match=&namespace=&sort=&descending=&limit=&cursor=&name=")
+        let request = OpsRequest(target: "/?match=&namespace=&sort=&descending=&limit=&cursor=&name=&reason=")
         #expect(try DashboardOps.inspection(.drops, request) == InspectionQuery(.drops))
     }
 
     @Test(arguments: [
-        "limit=0", "limit=1001", "limit=x", "limit=99999999999999999999", "descending=yes", "unknown=1", "a=%",
+        "limit=0", "budget_milliseconds=0", "budget_milliseconds=5001", "limit=1001", "limit=x", "limit=99999999999999999999", "descending=yes", "unknown=1", "a=%",
         "match=" + String(repeating: "*", count: 257), "limit=1&limit=2",
     ])
     func `what cannot be asked is refused`(query: String) {
