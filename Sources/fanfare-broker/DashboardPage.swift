@@ -16,7 +16,8 @@ enum DashboardPage {
                 PackageResources.dashboard_js,
             ].map(text).joined(separator: "\n")
         )
-        // Every browser that looks would load the indentation.
+        // What is for people who read these files is not sent to everybody who looks.
+        .replacing(/\n *(\/\/|\/\*\*)[^\n]*/, with: "")
         .replacing(/\n +/, with: "\n")
 
     private static func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }

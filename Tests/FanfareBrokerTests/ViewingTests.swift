@@ -30,7 +30,7 @@ import Testing
 
     private func send(_ text: String, to group: String, over connection: RawConnection) async throws {
         try await connection.write(
-            .groupSend(id: 1, group: group, body: MessagePackWriter.encode(["text": .string(text)]), GroupSendOptions())
+            .groupSend(id: 1, group: group, body: MessagePack.encode(["text": .string(text)]), GroupSendOptions())
         )
         _ = try await connection.reply()
     }
@@ -149,9 +149,13 @@ import Testing
             let large = String(repeating: "x", count: TailFeed.decodedBytes)
             for _ in 0..<3 { try await send(large, to: "chat", over: sender) }
             var copies = feed.makeAsyncIterator()
-            for _ in 0..<2 { #expect(try #require(await copies.next()).message == nil) }
+            for _ in 0..<2 {
+                let element = try #require(await copies.next())
+                #expect(element.message == nil)
+            }
             try await send("small", to: "chat", over: sender)
-            #expect(try #require(await copies.next()).copy.skipped == 1)
+            let small = try #require(await copies.next())
+            #expect(small.copy.skipped == 1)
         }
     }
 

@@ -17,7 +17,9 @@ class Refusal extends Error {
 
 /** Asks for a path. Throws a Refusal, with status 0 when nothing answered. */
 async function open(path, parameters = {}, signal = null) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== ''));
+  const query = new URLSearchParams(
+    Object.entries(parameters).filter(([, value]) => value !== null && value !== undefined && value !== '')
+  );
   const token = sessionStorage.getItem(TOKEN);
   let response;
   try {
@@ -89,7 +91,9 @@ const broker = {
 
   add(status) {
     const last = this.samples.at(-1);
-    if (last && (last.status.epoch !== status.epoch || last.status.uptime_milliseconds > status.uptime_milliseconds)) this.samples = [];
+    if (
+      last && (last.status.epoch !== status.epoch || last.status.uptime_milliseconds > status.uptime_milliseconds)
+    ) this.samples = [];
     const now = Date.now();
     this.samples.push({ time: now, status });
     while (this.samples[0].time < now - WINDOW - 15_000) this.samples.shift();
@@ -107,7 +111,12 @@ const broker = {
   restore() {
     try {
       const kept = JSON.parse(sessionStorage.getItem(HISTORY) ?? '[]');
-      this.samples = kept.filter(sample => isNumber(sample.time) && sample.status && sample.time > Date.now() - WINDOW && sample.time <= Date.now());
+      this.samples = kept.filter(
+        sample => isNumber(sample.time)
+          && sample.status
+          && sample.time > Date.now() - WINDOW
+          && sample.time <= Date.now()
+      );
     } catch {
       this.samples = [];
     }

@@ -67,8 +67,14 @@ const CHARTS = [
     id: 'connections', title: 'Connections', unit: '', format: count, least: 4, isStacked: true,
     series: status => [
       ...(status.connections_by_role
-        ? Object.keys(status.connections_by_role).sort((a, b) => ROLES.indexOf(a) - ROLES.indexOf(b)).filter(role => status.connections_by_role[role] || role === 'worker')
-          .map((role, index) => ({ label: role, color: [1, 2, 5, 3][index % 4], read: gauge(status => status.connections_by_role?.[role]) }))
+        ? Object.keys(status.connections_by_role)
+          .sort((a, b) => ROLES.indexOf(a) - ROLES.indexOf(b))
+          .filter(role => status.connections_by_role[role] || role === 'worker')
+          .map(
+            (role, index) => (
+              { label: role, color: [1, 2, 5, 3][index % 4], read: gauge(status => status.connections_by_role?.[role]) }
+            )
+          )
         : [{ label: 'processes', color: 1, read: gauge(status => status.sessions) }]),
       ...(status.strangers ? [{ label: 'no hello yet', color: 4, read: gauge(status => status.strangers) }] : []),
     ],
@@ -104,7 +110,14 @@ class Chart {
     this.moment = element('span', { class: 'moment' }, spec.unit);
     this.legend = element('ul', { class: 'legend' });
     this.picture = drawing('svg', { 'aria-hidden': 'true' });
-    this.plot = element('div', { class: 'plot', tabindex: 0, role: 'img', 'aria-label': `${spec.title}, the last five minutes. Arrow keys move along.` }, this.picture);
+    this.plot = element(
+      'div',
+      {
+        class: 'plot', tabindex: 0, role: 'img',
+        'aria-label': `${spec.title}, the last five minutes. Arrow keys move along.`,
+      },
+      this.picture,
+    );
     this.element = element('figure', { class: 'card chart', id: `chart-${spec.id}` },
       element('figcaption', {}, element('h2', {}, spec.title), this.value, this.moment), this.plot, this.legend);
     this.plot.addEventListener('pointermove', event => cursor.set(this.timeAt(event.offsetX)));
@@ -131,7 +144,9 @@ class Chart {
   timeAt(x) {
     const wanted = this.end - this.span * (1 - x / this.width);
     const times = broker.samples.map(sample => sample.time);
-    return times.reduce((best, time) => Math.abs(time - wanted) < Math.abs(best - wanted) ? time : best, times[0] ?? null);
+    return times.reduce(
+      (best, time) => Math.abs(time - wanted) < Math.abs(best - wanted) ? time : best, times[0] ?? null,
+    );
   }
 
   x(time) { return this.width * (1 - (this.end - time) / this.span); }
@@ -144,13 +159,17 @@ class Chart {
     this.end = samples.at(-1).time;
     this.span = 60_000 * (SPANS.find(minutes => this.end - samples[0].time <= minutes * 60_000) ?? SPANS.at(-1));
     const series = spec.series(samples.at(-1).status);
-    for (const one of series) one.values = samples.map((sample, index) => one.read(sample, samples[index - 1], samples[Math.max(0, index - LAG_SAMPLES)]));
+    for (const one of series) one.values = samples
+      .map((sample, index) => one.read(sample, samples[index - 1], samples[Math.max(0, index - LAG_SAMPLES)]));
     this.stack(series, samples.length);
     const peak = Math.max(spec.least, ...series.flatMap(one => one.tops.filter(isNumber)));
     this.most = roundUp(peak * 1.05, spec.isBinary);
     const at = this.cursor.time === null ? -1 : samples.findIndex(sample => sample.time === this.cursor.time);
     this.picture.setAttribute('viewBox', `0 0 ${this.width} ${this.height}`);
-    this.picture.replaceChildren(...(series.length ? this.grid() : [this.nothing()]), ...series.toReversed().flatMap(one => this.line(one, samples)), ...this.mark(series, samples, at));
+    this.picture.replaceChildren(
+      ...(series.length ? this.grid() : [this.nothing()]),
+      ...series.toReversed().flatMap(one => this.line(one, samples)), ...this.mark(series, samples, at),
+    );
     this.tell(series, samples, at);
   }
 
@@ -172,11 +191,17 @@ class Chart {
     const lines = [0, 0.5, 1].flatMap(part => {
       const y = this.y(this.most * part);
       const label = part ? drawing('text', { x: 0, y: y - 4 }, this.spec.format(this.most * part)) : null;
-      return [drawing('line', { class: part ? 'rule' : 'rule base', x1: 0, x2: this.width, y1: y, y2: y }), ...(label ? [label] : [])];
+      return [
+        drawing('line', { class: part ? 'rule' : 'rule base', x1: 0, x2: this.width, y1: y, y2: y }),
+        ...(label ? [label] : []),
+      ];
     });
     const marks = this.span <= 60_000 ? [15, 30, 45] : this.span <= 120_000 ? [30, 60, 90] : [60, 120, 180, 240];
     const ticks = marks.filter((_, index) => this.width > 240 || index % 2 === 1).map(mark => (
-      drawing('text', { x: this.x(this.end - 1000 * mark), y: this.height - 3, class: 'tick' }, this.span > 120_000 ? `−${mark / 60} min` : `−${mark} s`)));
+      drawing(
+        'text', { x: this.x(this.end - 1000 * mark), y: this.height - 3, class: 'tick' },
+        this.span > 120_000 ? `−${mark / 60} min` : `−${mark} s`,
+      )));
     return [...lines, ...ticks];
   }
 
@@ -188,8 +213,11 @@ class Chart {
     let [path, area, run] = ['', '', []];
     const flush = () => {
       if (!run.length) return;
-      const points = run.map(index => `${this.x(samples[index].time).toFixed(1)} ${this.y(one.tops[index]).toFixed(1)}`);
-      const floor = run.toReversed().map(index => `${this.x(samples[index].time).toFixed(1)} ${this.y(one.floors[index]).toFixed(1)}`);
+      const points = run.map(
+        index => `${this.x(samples[index].time).toFixed(1)} ${this.y(one.tops[index]).toFixed(1)}`
+      );
+      const floor = run.toReversed()
+        .map(index => `${this.x(samples[index].time).toFixed(1)} ${this.y(one.floors[index]).toFixed(1)}`);
       path += `M${points.join('L')}`;
       area += `M${points.join('L')}L${floor.join('L')}Z`;
       run = [];
@@ -200,13 +228,18 @@ class Chart {
       if (one.tops[index] !== null) run.push(index);
     });
     flush();
-    return [drawing('path', { class: `area c${one.color}`, d: area }), drawing('path', { class: `line c${one.color}`, d: path })];
+    return [
+      drawing('path', { class: `area c${one.color}`, d: area }),
+      drawing('path', { class: `line c${one.color}`, d: path }),
+    ];
   }
 
   mark(series, samples, at) {
     if (at < 0 || !series.length) return [];
     const x = this.x(samples[at].time);
-    const dots = series.filter(one => one.tops[at] !== null).map(one => drawing('circle', { class: `c${one.color}`, cx: x, cy: this.y(one.tops[at]), r: 3 }));
+    const dots = series.filter(one => one.tops[at] !== null).map(
+      one => drawing('circle', { class: `c${one.color}`, cx: x, cy: this.y(one.tops[at]), r: 3 })
+    );
     return [drawing('line', { class: 'cursor', x1: x, x2: x, y1: TOP - 6, y2: this.height - BOTTOM }), ...dots];
   }
 
@@ -216,9 +249,17 @@ class Chart {
     const index = at < 0 ? samples.length - 1 : at;
     const known = series.map(one => one.values[index]).filter(isNumber);
     const headline = spec.isStacked ? known.reduce((sum, value) => sum + value, 0) : series[0]?.values[index];
-    write(this.value, known.length || !spec.isStacked ? spec.format(headline) : spec.id === 'drops' && !series.length ? '0' : '–');
+    write(
+      this.value,
+      known.length || !spec.isStacked ? spec.format(headline) : spec.id === 'drops' && !series.length ? '0' : '–',
+    );
     write(this.moment, at < 0 ? spec.unit : `−${lasting(Math.round((this.end - samples[at].time) / 1000) * 1000)}`);
-    const entries = series.map(one => element('li', {}, element('i', { class: `c${one.color}` }), `${one.label} `, element('b', {}, spec.format(one.values[index]))));
+    const entries = series.map(
+      one => element(
+        'li', {}, element('i', { class: `c${one.color}` }), `${one.label} `,
+        element('b', {}, spec.format(one.values[index])),
+      )
+    );
     this.legend.replaceChildren(...entries);
   }
 }

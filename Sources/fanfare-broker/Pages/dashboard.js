@@ -54,7 +54,10 @@ const FACTS = [
   ['Groups', status => count(status.groups)],
   ['Members', status => count(status.memberships)],
   ['Channels', status => count(status.channels)],
-  ['Waiting', status => count(status.queued_messages), status => 'messages_high' in status ? `most ${count(status.messages_high)}` : bytes(status.queued_bytes)],
+  [
+    'Waiting', status => count(status.queued_messages),
+    status => 'messages_high' in status ? `most ${count(status.messages_high)}` : bytes(status.queued_bytes),
+  ],
   ['Oldest', status => 'oldest_milliseconds' in status ? lasting(status.oldest_milliseconds) : null],
   ['Drops', status => count(sumOf(status.drops)), status => sumOf(status.drops) ? 'since the start' : null],
 ];
@@ -66,19 +69,28 @@ const header = {
   }),
 
   show(state, why) {
-    const texts = { live: 'Live', lost: 'No answer', paused: 'Paused', locked: 'Locked', forbidden: 'Closed to you', connecting: 'Connecting' };
+    const texts = {
+      live: 'Live', lost: 'No answer', paused: 'Paused', locked: 'Locked', forbidden: 'Closed to you',
+      connecting: 'Connecting',
+    };
     byID('state').dataset.state = state;
     write(byID('state'), texts[state]);
     const notice = byID('notice');
     const isSaid = (state === 'lost' && broker.failures > 1) || state === 'forbidden';
     notice.hidden = !isSaid;
-    write(notice, isSaid ? `${why}${state === 'lost' ? ' Trying again; what you see is the last that was known.' : ''}` : '');
+    write(
+      notice,
+      isSaid ? `${why}${state === 'lost' ? ' Trying again; what you see is the last that was known.' : ''}` : '',
+    );
     if (state === 'locked') unlock(why);
     if (state === 'live') this.tell(broker.latest);
   },
 
   tell(status) {
-    const facts = [status.broker?.replace('/', ' '), `up ${lasting(status.uptime_milliseconds)}`, isNumber(status.pid) ? `process ${status.pid}` : null];
+    const facts = [
+      status.broker?.replace('/', ' '), `up ${lasting(status.uptime_milliseconds)}`,
+      isNumber(status.pid) ? `process ${status.pid}` : null,
+    ];
     write(byID('broker'), facts.filter(Boolean).join(' · '));
     byID('broker').title = (status.endpoints ?? []).join('\n');
     FACTS.forEach(([, read, more], index) => {
@@ -124,7 +136,8 @@ const theme = {
   start() {
     this.apply(localStorage.getItem('fanfare-theme') ?? '');
     byID('theme').addEventListener('click', () => {
-      const next = this.order[(this.order.indexOf(localStorage.getItem('fanfare-theme') ?? '') + 1) % this.order.length];
+      const at = this.order.indexOf(localStorage.getItem('fanfare-theme') ?? '');
+      const next = this.order[(at + 1) % this.order.length];
       localStorage.setItem('fanfare-theme', next);
       this.apply(next);
     });
@@ -132,7 +145,13 @@ const theme = {
 };
 
 document.addEventListener('keydown', event => {
-  if (event.key !== '/' || event.ctrlKey || event.metaKey || event.target.closest('input, select, textarea') || document.querySelector('dialog[open]')) return;
+  if (
+    event.key !== '/'
+      || event.ctrlKey
+      || event.metaKey
+      || event.target.closest('input, select, textarea')
+      || document.querySelector('dialog[open]')
+  ) return;
   event.preventDefault();
   byID('panel').querySelector('input')?.focus();
 });

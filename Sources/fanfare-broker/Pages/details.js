@@ -9,7 +9,10 @@ const drawer = {
   open(parts) {
     this.clear();
     const [kind, space, named, session] = parts;
-    const make = named === undefined ? null : { groups: () => this.group(space, named), channels: () => this.channel(space, named), workers: () => this.worker(space, named, session) }[kind];
+    const make = named === undefined ? null : {
+      groups: () => this.group(space, named), channels: () => this.channel(space, named),
+      workers: () => this.worker(space, named, session),
+    }[kind];
     if (!make) return this.place.open ? this.place.close() : undefined;
     make();
     if (!this.place.open) this.place.showModal();
@@ -26,8 +29,18 @@ const drawer = {
     this.problem = element('p', { class: 'empty bad', hidden: true });
     this.place.replaceChildren(
       element('header', {},
-        element('div', {}, element('p', { class: 'quiet small' }, broker.isDivided ? `${kind} in ${space}` : kind), element('h2', { id: 'details-title', tabindex: -1, autofocus: true }, title)),
-        element('button', { type: 'button', class: 'icon', 'aria-label': 'Close', click: () => { location.hash = `#/${tabs.current}`; } }, '✕')),
+        element(
+          'div', {}, element('p', { class: 'quiet small' }, broker.isDivided ? `${kind} in ${space}` : kind),
+          element('h2', { id: 'details-title', tabindex: -1, autofocus: true }, title),
+        ),
+        element(
+          'button',
+          {
+            type: 'button', class: 'icon', 'aria-label': 'Close',
+            click: () => { location.hash = `#/${tabs.current}`; },
+          },
+          '✕',
+        )),
       this.facts, this.problem, ...rest,
     );
   },
@@ -54,12 +67,17 @@ const drawer = {
 
   tell(facts) {
     const known = facts.filter(([, value]) => value !== null && value !== undefined);
-    const entries = known.map(([label, value]) => element('div', {}, element('dt', {}, label), element('dd', {}, value)));
+    const entries = known.map(
+      ([label, value]) => element('div', {}, element('dt', {}, label), element('dd', {}, value))
+    );
     this.facts.replaceChildren(...entries);
   },
 
   watch(kind, named, space) {
-    return element('button', { type: 'button', class: 'primary', click: () => tail.begin(kind, exactly(named), space) }, 'Watch its messages');
+    return element(
+      'button', { type: 'button', class: 'primary', click: () => tail.begin(kind, exactly(named), space) },
+      'Watch its messages',
+    );
   },
 
   group(space, named) {
@@ -69,7 +87,9 @@ const drawer = {
     this.repeat(
       async () => (await inspect('groups', { match: exactly(named), namespace: space, limit: 1 })).rows[0],
       row => this.tell([
-        ['Members', count(row.members)], ['Workers', count(row.owners)], ['Messages', count(row.messages)], ['Messages /s', rate(row.rate)],
+        ['Members', count(row.members)], ['Workers', count(row.owners)], [
+          'Messages', count(row.messages),
+        ], ['Messages /s', rate(row.rate)],
         ['Drops', 'drops' in row ? count(row.drops) : null], ['Age', lasting(row.age_milliseconds)],
       ]),
     );
@@ -83,13 +103,22 @@ const drawer = {
       async () => (await inspect('channel', { name: named, namespace: space })).rows[0],
       row => {
         this.tell([
-          ['Worker', plain(row.worker)], ['From', plain(row.remote)], ['Waiting', `${count(row.depth)} of ${count(row.capacity)}`], ['Bytes', bytes(row.bytes)],
-          ['Oldest', lasting(row.oldest_milliseconds)], ['Readers', count(row.readers)], ['Messages', count(row.messages)],
+          ['Worker', plain(row.worker)], ['From', plain(row.remote)], [
+            'Waiting', `${count(row.depth)} of ${count(row.capacity)}`,
+          ], ['Bytes', bytes(row.bytes)],
+          [
+            'Oldest', lasting(row.oldest_milliseconds),
+          ], ['Readers', count(row.readers)], ['Messages', count(row.messages)],
           ['Messages /s', 'rate' in row ? rate(row.rate) : null], ['Drops', count(row.drops)],
-          ...Object.entries(row.attributes ?? {}).filter(([key]) => key !== 'remote').map(([key, value]) => [key, plain(value)]),
+          ...Object.entries(row.attributes ?? {}).filter(([key]) => key !== 'remote').map(
+            ([key, value]) => [key, plain(value)]
+          ),
         ]);
         title.hidden = !row.group_names?.length;
-        groups.replaceChildren(...(row.group_names ?? []).slice(0, 200).map(group => element('li', {}, element('a', { href: address(['groups', row.namespace, group]) }, group))));
+        groups.replaceChildren(
+          ...(row.group_names ?? []).slice(0, 200)
+            .map(group => element('li', {}, element('a', { href: address(['groups', row.namespace, group]) }, group)))
+        );
       },
     );
   },
@@ -97,12 +126,25 @@ const drawer = {
   worker(space, named, session) {
     this.frame('Process', named, space);
     this.repeat(
-      async () => (await inspect('sessions', { match: exactly(named), namespace: space, limit: 1000 })).rows.find(row => String(row.session) === session),
+      async () => (
+        await inspect('sessions', { match: exactly(named), namespace: space, limit: 1000 })
+      ).rows.find(row => String(row.session) === session),
       row => {
-        const shown = { age_milliseconds: lasting, lag_milliseconds: lasting, rate_in: rate, rate_out: rate, bytes_in: bytes, bytes_out: bytes, link_bytes: bytes };
-        const labels = { age_milliseconds: 'age', lag_milliseconds: 'lag', rate_in: 'in /s', rate_out: 'out /s', link_bytes: 'unread' };
-        this.tell(Object.entries({ ...row, ...row.attributes }).filter(([key]) => !['attributes', 'name'].includes(key)).map(([key, value]) => (
-          [labels[key] ?? key.replaceAll('_', ' '), shown[key] ? shown[key](value) : isNumber(value) ? count(value) : plain(value)]
+        const shown = {
+          age_milliseconds: lasting, lag_milliseconds: lasting, rate_in: rate, rate_out: rate, bytes_in: bytes,
+          bytes_out: bytes, link_bytes: bytes,
+        };
+        const labels = {
+          age_milliseconds: 'age', lag_milliseconds: 'lag', rate_in: 'in /s', rate_out: 'out /s',
+          link_bytes: 'unread',
+        };
+        const facts = Object.entries({ ...row, ...row.attributes })
+          .filter(([key]) => !['attributes', 'name'].includes(key));
+        this.tell(facts.map(([key, value]) => (
+          [
+            labels[key] ?? key.replaceAll('_', ' '),
+            shown[key] ? shown[key](value) : isNumber(value) ? count(value) : plain(value),
+          ]
         )));
       },
     );

@@ -23,8 +23,12 @@ function filled(made, properties, children) {
 }
 
 /** Where somebody types a name or a pattern. */
-const field = properties => element('input', { type: 'search', spellcheck: 'false', autocomplete: 'off', maxlength: 200, ...properties });
-const namespaceField = properties => field({ class: 'space', 'aria-label': 'Only this namespace', placeholder: 'All namespaces', ...properties });
+const field = properties => element(
+  'input', { type: 'search', spellcheck: 'false', autocomplete: 'off', maxlength: 200, ...properties },
+);
+const namespaceField = properties => field(
+  { class: 'space', 'aria-label': 'Only this namespace', placeholder: 'All namespaces', ...properties }
+);
 
 /** Sets a text only when it is another: what does not change keeps its selection. */
 function write(target, text) {
@@ -46,7 +50,12 @@ function count(value) {
 function rate(value) {
   if (!isNumber(value)) return '–';
   if (value >= 10000) return short.format(value);
-  return value >= 100 || value === 0 ? whole.format(value) : value < 0.05 ? '<0.1' : fine.format(Math.round(value * 10) / 10);
+  return value >= 100
+    || value === 0
+    ? whole.format(value)
+    : value < 0.05
+    ? '<0.1'
+    : fine.format(Math.round(value * 10) / 10);
 }
 
 function bytes(value) {
@@ -72,7 +81,9 @@ function lasting(milliseconds) {
   return parts.join(' ');
 }
 
-const ago = milliseconds => isNumber(milliseconds) ? (milliseconds < 1000 ? 'now' : `${lasting(milliseconds)} ago`) : '–';
+const ago = milliseconds => isNumber(milliseconds)
+  ? (milliseconds < 1000 ? 'now' : `${lasting(milliseconds)} ago`)
+  : '–';
 const seconds = value => isNumber(value) ? lasting(value * 1000) : '–';
 const plain = value => value === null || value === undefined || value === '' ? '–' : String(value);
 const reason = value => plain(value).replaceAll('_', ' ');

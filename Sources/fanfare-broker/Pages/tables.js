@@ -28,19 +28,27 @@ const LISTINGS = {
     none: 'There is no channel yet. One begins with its first message, reader or group.',
     columns: [
       name('channel', 'Channel', row => ['channels', row.namespace, row.channel]), namespace, text('worker', 'Worker'),
-      { ...number('depth', 'Waiting'), show: (value, row) => isNumber(row.capacity) ? `${count(value)} of ${count(row.capacity)}` : count(value) },
-      wide(number('depth_high', 'Most')), wide(number('bytes', 'Bytes', bytes)), number('oldest_milliseconds', 'Oldest', lasting),
+      {
+        ...number('depth', 'Waiting'),
+        show: (value, row) => isNumber(row.capacity) ? `${count(value)} of ${count(row.capacity)}` : count(value),
+      },
+      wide(number('depth_high', 'Most')), wide(number('bytes', 'Bytes', bytes)), number(
+        'oldest_milliseconds', 'Oldest', lasting,
+      ),
       wide(number('readers', 'Readers')), wide(number('groups', 'Groups')), number('messages', 'Messages'),
       number('rate', 'Messages /s', rate), number('drops', 'Drops'),
     ],
   },
   workers: {
-    title: 'Workers', one: 'process', subject: 'sessions', sort: 'name', descending: false, total: status => status.sessions,
+    title: 'Workers', one: 'process', subject: 'sessions', sort: 'name', descending: false,
+    total: status => status.sessions,
     hint: 'worker-*', key: row => row.session,
     none: 'No process is connected.',
     columns: [
       name('name', 'Name', row => ['workers', row.namespace, row.name, row.session]), namespace, text('role', 'Role'),
-      wide(text('client', 'Program')), wide(text('remote', 'From')), number('channels', 'Channels'), wide(number('memberships', 'Memberships')),
+      wide(text('client', 'Program')), wide(text('remote', 'From')), number('channels', 'Channels'), wide(
+        number('memberships', 'Memberships')
+      ),
       number('rate_in', 'In /s', rate), number('rate_out', 'Out /s', rate),
       number('lag_milliseconds', 'Lag', lasting), number('link_bytes', 'Unread', bytes), number('drops', 'Drops'),
       wide({ ...text('link', 'Link'), show: value => isNumber(value) ? `away ${lasting(value)}` : plain(value) }),
@@ -53,17 +61,24 @@ const LISTINGS = {
     none: 'Nothing was dropped. Every message found a reader, or still waits for one.',
     columns: [
       name('name', 'Name', row => [row.kind === 'group' ? 'groups' : 'channels', row.namespace, row.name]), namespace,
-      text('kind', 'Kind'), text('reason', 'Reason', reason), wide(text('worker', 'Worker')), number('count', 'Messages'),
+      text('kind', 'Kind'), text('reason', 'Reason', reason), wide(text('worker', 'Worker')),
+      number('count', 'Messages'),
       number('age_milliseconds', 'Last', ago),
     ],
   },
   closed: {
-    title: 'Closed', one: 'connection', sort: 'age_milliseconds', descending: false, total: status => sumOf(status.closed),
-    hint: 'worker-*', key: row => [row.session, row.name, row.remote, row.reason, row.lived_milliseconds, row.frames_in, row.bytes_in].join(' '),
+    title: 'Closed', one: 'connection', sort: 'age_milliseconds', descending: false,
+    total: status => sumOf(status.closed),
+    hint: 'worker-*', key: row => [
+      row.session, row.name, row.remote, row.reason, row.lived_milliseconds, row.frames_in, row.bytes_in,
+    ].join(' '),
     none: 'No connection has ended since the broker started.',
     columns: [
-      name('name', 'Name'), namespace, text('reason', 'Why', reason), wide(text('detail', 'In words')), wide(text('client', 'Program')),
-      text('remote', 'From'), number('lived_milliseconds', 'Lived', lasting), wide(number('messages_in', 'In')), wide(number('messages_out', 'Out')),
+      name('name', 'Name'), namespace, text('reason', 'Why', reason), wide(text('detail', 'In words')),
+      wide(text('client', 'Program')),
+      text('remote', 'From'), number(
+        'lived_milliseconds', 'Lived', lasting,
+      ), wide(number('messages_in', 'In')), wide(number('messages_out', 'Out')),
       number('drops', 'Drops'), number('age_milliseconds', 'Ended', ago),
     ],
   },
@@ -84,7 +99,10 @@ const address = parts => `#/${parts.map(encodeURIComponent).join('/')}`;
 class Listing {
   constructor(id, place, fixed = {}) {
     const listing = LISTINGS[id];
-    Object.assign(this, { listing, fixed, sort: listing.sort, descending: listing.descending, cursors: [null], match: '', space: '' });
+    Object.assign(
+      this,
+      { listing, fixed, sort: listing.sort, descending: listing.descending, cursors: [null], match: '', space: '' },
+    );
     this.id = `${fixed.name === undefined ? 'table' : 'members'}`;
     this.rows = new Map();
     this.build(place);
@@ -105,11 +123,14 @@ class Listing {
   build(place) {
     const { listing, id } = this;
     this.search = field({
-      id: `${id}-search`, placeholder: `Search, such as ${listing.hint}`, 'aria-label': `Search ${listing.title.toLowerCase()} by name; * stands for anything`,
+      id: `${id}-search`, placeholder: `Search, such as ${listing.hint}`,
+      'aria-label': `Search ${listing.title.toLowerCase()} by name; * stands for anything`,
       input: () => this.later(),
     });
     this.space_ = namespaceField({ input: () => this.later() });
-    this.order = element('select', { 'aria-label': 'Order by', class: 'order', change: () => this.sortBy(this.order.value) });
+    this.order = element(
+      'select', { 'aria-label': 'Order by', class: 'order', change: () => this.sortBy(this.order.value) },
+    );
     this.head = element('tr');
     this.body = element('tbody');
     this.message = element('p', { class: 'empty', hidden: true });
@@ -133,7 +154,9 @@ class Listing {
 
   /** Columns this broker knows; all of them while there is no row to tell. */
   columnsOf(rows) {
-    return this.listing.columns.filter(column => (!column.isNamespace || this.isDivided) && (!rows.length || column.isNamespace || rows.some(row => column.key in row)));
+    return this.listing.columns.filter(column => (
+      column.isNamespace ? this.isDivided : !rows.length || rows.some(row => column.key in row)
+    ));
   }
 
   setColumns(columns) {
@@ -143,9 +166,17 @@ class Listing {
       this.columns = columns;
       this.rows.clear();
       this.body.replaceChildren();
-      this.head.replaceChildren(...columns.map(column => element('th', { scope: 'col', class: this.style(column), 'data-key': column.key },
-        column.isUnsorted ? element('span', {}, column.label) : element('button', { type: 'button', click: () => this.sortBy(column.key) }, column.label))));
-      this.order.replaceChildren(...columns.filter(column => !column.isUnsorted).map(column => element('option', { value: column.key }, `by ${column.label.toLowerCase()}`)));
+      this.head.replaceChildren(...columns.map(column => element(
+        'th', { scope: 'col', class: this.style(column), 'data-key': column.key },
+        column.isUnsorted
+          ? element('span', {}, column.label)
+          : element('button', { type: 'button', click: () => this.sortBy(column.key) }, column.label),
+      )));
+      this.order.replaceChildren(
+        ...columns.filter(column => !column.isUnsorted).map(
+          column => element('option', { value: column.key }, `by ${column.label.toLowerCase()}`)
+        )
+      );
     }
     for (const cell of this.head.children) {
       const direction = this.descending ? 'descending' : 'ascending';
@@ -197,7 +228,8 @@ class Listing {
     const turn = this.turn = {};
     try {
       const answer = await inspect(this.listing.subject ?? this.listing.title.toLowerCase(), {
-        match: this.match, namespace: this.space, sort: this.sort, descending: this.descending, limit: ROWS, cursor: this.cursors.at(-1), ...this.fixed,
+        match: this.match, namespace: this.space, sort: this.sort, descending: this.descending, limit: ROWS,
+        cursor: this.cursors.at(-1), ...this.fixed,
       });
       if (turn === this.turn) this.show(answer);
     } catch (failure) {
@@ -211,8 +243,14 @@ class Listing {
     if (!failure.status || failure.status === 401) return;
     this.body.replaceChildren();
     this.rows.clear();
-    const text = failure.status === 404 && this.listing.subject !== 'group' ? 'This broker does not list these.' : failure.message;
-    this.say(failure.status === 404 && this.listing.subject === 'group' ? 'The group has no members any more.' : text, failure.status !== 404);
+    const text = failure.status === 404
+      && this.listing.subject !== 'group'
+      ? 'This broker does not list these.'
+      : failure.message;
+    this.say(
+      failure.status === 404 && this.listing.subject === 'group' ? 'The group has no members any more.' : text,
+      failure.status !== 404,
+    );
     write(this.sum, '');
     this.back.hidden = this.next.hidden = true;
   }
@@ -234,18 +272,22 @@ class Listing {
     this.nextCursor = answer.cursor ?? null;
     this.back.hidden = this.cursors.length < 2;
     this.next.hidden = !this.nextCursor;
-    const filtered = this.match || this.space;
-    this.say(rows.length ? null : filtered ? `Nothing is called ${this.match || 'anything'}${this.space ? ` in ${this.space}` : ''}.` : this.listing.none);
+    const place = this.space ? ` in ${this.space}` : '';
+    const none = this.match || place ? `Nothing is called ${this.match || 'anything'}${place}.` : this.listing.none;
+    this.say(rows.length ? null : none);
     write(this.sum, this.summary(answer));
   }
 
   summary({ rows, total, totals, partial }) {
     if (!rows.length) return '';
     const from = (this.cursors.length - 1) * ROWS;
-    const place = rows.length < total ? `${count(from + 1)}–${count(from + rows.length)} of ${count(total)}` : `${count(total)} ${total === 1 ? this.listing.one : this.listing.title.toLowerCase()}`;
-    const sums = Object.entries(totals ?? {}).map(([key, value]) => [this.columns.find(column => column.key === key), value])
+    const place = rows.length < total
+      ? `${count(from + 1)}–${count(from + rows.length)} of ${count(total)}`
+      : `${count(total)} ${total === 1 ? this.listing.one : this.listing.title.toLowerCase()}`;
+    const sums = Object.entries(totals ?? {})
+      .map(([key, value]) => [this.columns.find(column => column.key === key), value])
       .filter(([column, value]) => column && isNumber(value) && column.kind === 'number')
-      .map(([column, value]) => `${column.key === 'depth' ? count(value) : column.show(value, {})} ${column.label.toLowerCase()}`);
+      .map(([column, value]) => `${column.show(value, {})} ${column.label.toLowerCase()}`);
     return [place, ...sums, ...(partial ? ['not all: the broker stopped looking'] : [])].join(' · ');
   }
 

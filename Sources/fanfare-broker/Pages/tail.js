@@ -21,18 +21,38 @@ const tail = {
   show(place) {
     this.end();
     const { wanted } = this;
-    const kinds = ['group', 'channel'].map(kind => element('option', { value: kind, selected: kind === wanted.kind }, `${kind}s`));
+    const kinds = ['group', 'channel']
+      .map(kind => element('option', { value: kind, selected: kind === wanted.kind }, `${kind}s`));
     this.kind = element('select', { 'aria-label': 'Groups or channels', id: 'tail-kind' }, ...kinds);
-    this.match = field({ id: 'tail-match', 'aria-label': 'Names to watch; * stands for anything', placeholder: 'Names, such as chat_*', value: wanted.match });
+    this.match = field(
+      {
+        id: 'tail-match', 'aria-label': 'Names to watch; * stands for anything', placeholder: 'Names, such as chat_*',
+        value: wanted.match,
+      }
+    );
     this.space = namespaceField({ value: wanted.namespace });
     this.space.hidden = !broker.isDivided;
     this.run = element('button', { type: 'submit', class: 'primary', id: 'tail-run' }, 'Watch');
-    this.pause = element('button', { type: 'button', class: 'quiet-button', id: 'tail-pause', 'aria-pressed': 'false', disabled: true, click: () => this.toggle() }, 'Pause');
+    this.pause = element(
+      'button',
+      {
+        type: 'button', class: 'quiet-button', id: 'tail-pause', 'aria-pressed': 'false', disabled: true,
+        click: () => this.toggle(),
+      },
+      'Pause',
+    );
     this.list = element('ol', { id: 'tail', class: 'tail', tabindex: 0, 'aria-label': 'Messages' });
-    this.note = element('p', { class: 'sum', role: 'status' }, 'Copies: watching delays nothing and takes nothing away.');
+    this.note = element(
+      'p', { class: 'sum', role: 'status' }, 'Copies: watching delays nothing and takes nothing away.',
+    );
     place.replaceChildren(
-      element('form', { class: 'toolbar', submit: event => this.submit(event) }, this.kind, this.match, this.space, this.run, this.pause,
-        element('button', { type: 'button', class: 'quiet-button', id: 'tail-clear', click: () => this.clear() }, 'Clear')),
+      element(
+        'form', { class: 'toolbar', submit: event => this.submit(event) },
+        this.kind, this.match, this.space, this.run, this.pause,
+        element(
+          'button', { type: 'button', class: 'quiet-button', id: 'tail-clear', click: () => this.clear() }, 'Clear',
+        ),
+      ),
       this.list,
       element('div', { class: 'foot' }, this.note),
     );
@@ -56,7 +76,10 @@ const tail = {
     try {
       const response = await open('/api/tail', this.wanted, stop.signal);
       this.failures = 0;
-      write(this.note, `Watching ${this.wanted.kind}s called ${this.wanted.match}. At most 50 messages a second are shown.`);
+      write(
+        this.note,
+        `Watching ${this.wanted.kind}s called ${this.wanted.match}. At most 50 messages a second are shown.`,
+      );
       await this.read(response.body.pipeThrough(new TextDecoderStream()).getReader());
       throw new Refusal(0, 'The broker ended it.', 'ended');
     } catch (failure) {
@@ -125,7 +148,9 @@ const tail = {
     const { list } = this;
     const isAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
     const target = address([`${message.kind}s`, message.namespace, message.name]);
-    const body = message.text === undefined ? `${bytes(message.bytes)}, not shown` : message.text + (message.is_cut ? ' …' : '');
+    const body = message.text === undefined
+      ? `${bytes(message.bytes)}, not shown`
+      : message.text + (message.is_cut ? ' …' : '');
     list.append(element('li', {},
       element('time', {}, message.time.toTimeString().slice(0, 8)),
       element('a', { href: target }, this.space.hidden ? message.name : `${message.namespace}/${message.name}`),
