@@ -42,7 +42,9 @@ import Testing
             #expect(try await broker.server.admit(query, from: Viewer(isLocal: true, token: "any")) == query)
             #expect(try await broker.server.inspect(query)["sessions"] == 0)
             for viewer in [Viewer(isLocal: false), Viewer(isLocal: false, token: "any")] {
-                let code = await refusal { () async throws(Failure) in _ = try await broker.server.admit(query, from: viewer) }
+                let code = await refusal { () async throws(Failure) in
+                    _ = try await broker.server.admit(query, from: viewer)
+                }
                 #expect(code == .forbidden)
                 let tail = await refusal { () async throws(Failure) in
                     _ = try await broker.server.tail(Self.everyGroup, for: viewer)
@@ -75,7 +77,9 @@ import Testing
             let query = InspectionQuery(.groups)
             #expect(try await broker.server.admit(query, from: Self.local) == query)
             for viewer in [Viewer(isLocal: false), Viewer(isLocal: true, token: "wrong")] {
-                let code = await refusal { () async throws(Failure) in _ = try await broker.server.admit(query, from: viewer) }
+                let code = await refusal { () async throws(Failure) in
+                    _ = try await broker.server.admit(query, from: viewer)
+                }
                 #expect(code == .unauthorized)
             }
         }
@@ -96,7 +100,9 @@ import Testing
             var query = InspectionQuery(.group)
             query.name = "secret"
             let named = query
-            let code = await refusal { () async throws(Failure) in _ = try await broker.server.admit(named, from: viewer) }
+            let code = await refusal { () async throws(Failure) in
+                _ = try await broker.server.admit(named, from: viewer)
+            }
             #expect(code == .forbidden)
         }
     }

@@ -110,7 +110,9 @@ import Testing
         let stranger = request(peer: "10.0.0.7")
         for _ in 0..<100 {
             let viewer = try #require(viewer(guarding.verdict(on: stranger, at: start)))
-            #expect(guarding.response(to: Failure(.unauthorized, "none"), of: viewer, stranger, at: start).status == 401)
+            #expect(
+                guarding.response(to: Failure(.unauthorized, "none"), of: viewer, stranger, at: start).status == 401
+            )
         }
     }
 

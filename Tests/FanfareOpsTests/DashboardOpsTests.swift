@@ -39,7 +39,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "limit=0", "budget_milliseconds=0", "budget_milliseconds=5001", "limit=1001", "limit=x", "limit=99999999999999999999", "descending=yes", "unknown=1", "a=%",
+        "limit=0", "budget_milliseconds=0", "budget_milliseconds=5001", "limit=1001", "limit=x",
+        "limit=99999999999999999999", "descending=yes", "unknown=1", "a=%",
         "match=" + String(repeating: "*", count: 257), "limit=1&limit=2",
     ])
     func `what cannot be asked is refused`(query: String) {
@@ -107,7 +108,9 @@ import Testing
 
     @Test func `the page asks no other origin for anything`() {
         // The names of XML vocabularies look like addresses.
-        let addresses = DashboardPage.response().body.matches(of: /(https?:)?\/\/[a-z0-9.]+[a-z]\/[^'" ]*/).map { String($0.0) }
+        let addresses = DashboardPage.response().body.matches(of: /(https?:)?\/\/[a-z0-9.]+[a-z]\/[^'" ]*/).map {
+            String($0.0)
+        }
         #expect(addresses.allSatisfy { $0.hasPrefix("http://www.w3.org/") }, "\(addresses)")
     }
 }
