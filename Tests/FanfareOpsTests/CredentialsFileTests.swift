@@ -59,11 +59,19 @@ import Testing
         ("credentials:\n  - name: a\n    unix_users: [-1]\n    roles: [worker]\n", "\"-1\""),
         ("credentials:\n  - name: a\n    unix_users: [0]\n    roles: [worker]\n    nmaespaces: [x]\n", "namespaces"),
         ("credentials:\n  - name: a\n    unix_users: [0]\n    roles: [worker]\n    send: [x]\n", "belongs below"),
+        ("credentials:\n  - name: a\n    loopback: true\n    roles: [worker]\n", "inspect nor admin"),
+        ("credentials:\n  - name: a\n    loopback: false\n    roles: [inspect]\n", "nobody"),
     ])
     func `what is wrong is said with its line`(yaml: String, text: String) {
         let said = refusal(yaml)
         #expect(said.contains(text), "\(said)")
         #expect(said.hasPrefix("c.yaml"))
+    }
+
+    @Test func `an entry may be for whoever asks from this machine`() throws {
+        let yaml = "credentials:\n  - name: desk\n    loopback: true\n    roles: [inspect]\n"
+        #expect(try CredentialsFile.parse(yaml, "c.yaml").entries[0].coversLoopback)
+        #expect(try !CredentialsFile.parse(yaml + "    unix_users: [0]\n", "c.yaml").entries[0].users.isEmpty)
     }
 
     @Test func `a token in the place of its hash is not repeated to the log`() {
