@@ -1,4 +1,3 @@
-import DequeModule
 import FanfareCore
 import FanfareModel
 import FanfareTransport
@@ -24,15 +23,20 @@ struct Inspections {
         }
     }
 
-    fileprivate(set) var running: Deque<Running> = []
-    /// Whether one has had its slice in this turn; the next comes with the next turn.
-    fileprivate var hasSliced = false
+    /// Whose turn is next comes first.
+    fileprivate(set) var running: [Running] = []
+    /// When the slice of this turn of the loop ended; the next comes with the next turn. `nil`: there was none.
+    fileprivate var slicedAt: NIODeadline?
     /// Whether the broker stops: what is asked now is answered at once.
     fileprivate var isEnding = false
     /// Inspections refused because too many were under way.
     fileprivate(set) var refused: UInt64 = 0
     /// How long those that have been answered took, the others' turns included.
     fileprivate(set) var seconds = Histogram.ofWorkSeconds
+
+    fileprivate mutating func next() -> Running? {
+        running.isEmpty ? nil : running.removeFirst()
+    }
 
     /// Ends those of a session that is gone.
     mutating func end(of session: SessionID) {
@@ -48,9 +52,11 @@ struct Inspections {
 }
 
 extension BrokerLoop {
-    /// How long one slice looks at rows, and how many it looks at between two looks at the clock.
-    private static let slice = TimeAmount.microseconds(200)
-    private static let stepsPerLook = 128
+    /// How long a slice takes: a quarter of what was done since the one before, so that looking is never what makes a
+    /// turn long, and within these bounds.
+    private static let slices = (least: TimeAmount.microseconds(50), most: TimeAmount.microseconds(250))
+    /// Rows looked at between two looks at the clock.
+    private static let stepsPerLook = 64
 
     /// Begins an inspection a session asks for. A small one is answered before anything else happens.
     func inspect(_ query: InspectionQuery, _ id: RequestID, for session: SessionID) {
@@ -108,21 +114,26 @@ extension BrokerLoop {
 
     /// Gives the inspection whose turn it is its slice, if none has had one in this turn of the loop.
     private func goOnInspecting() {
-        guard !inspections.hasSliced, var running = inspections.running.popFirst() else { return }
-        inspections.hasSliced = true
-        loop.runAfterOthers { [self] in
-            inspections.hasSliced = false
-            goOnInspecting()
-            run()
-        }
+        guard inspections.slicedAt == nil else { return }
+        slice(Self.slices.least)
+    }
+
+    private func slice(_ length: TimeAmount) {
+        guard var running = inspections.next() else { return }
         let begun = loop.now
         if begun - running.begunAt >= running.inspection.query.budget.amount { running.inspection.stop() }
+        var answer: MessageValue?
         repeat {
-            if let answer = proceed(&running.inspection, steps: Self.stepsPerLook) {
-                return tell(running, answer)
-            }
-        } while loop.now - begun < Self.slice
-        inspections.running.append(running)
+            answer = proceed(&running.inspection, steps: Self.stepsPerLook)
+        } while answer == nil && loop.now - begun < length
+        if let answer { tell(running, answer) } else { inspections.running.append(running) }
+        inspections.slicedAt = loop.now
+        loop.runAfterOthers { [self] in
+            let others = inspections.slicedAt.map { loop.now - $0 } ?? .zero
+            inspections.slicedAt = nil
+            slice(min(max(.nanoseconds(others.nanoseconds / 4), Self.slices.least), Self.slices.most))
+            run()
+        }
     }
 
     private func proceed(_ inspection: inout Inspection, steps: Int) -> MessageValue? {
@@ -140,7 +151,7 @@ extension BrokerLoop {
     /// Answers all of them with what they have found: there will be no further turns.
     func endInspections() {
         inspections.isEnding = true
-        while var running = inspections.running.popFirst() {
+        while var running = inspections.next() {
             running.inspection.stop()
             while true {
                 guard let answer = proceed(&running.inspection, steps: .max) else { continue }

@@ -117,12 +117,12 @@ package struct Limits: Sendable, Equatable {
 
     /// Rows one inspection looks at before it stops and answers `partial`. Its time budget mostly ends it before.
     package var rowsScanned = 8_000_000
+    /// Rows one inspection returns.
+    package var rowsReturned = 1_000
     /// Inspections under way, which take turns. More: `limit_reached`.
     package var inspections = 32
     /// Connections that have ended and are still listed. More: the one that ended first is forgotten.
     package var closedConnections = 10_000
-    /// Rows one inspection returns.
-    package var rowsReturned = 1_000
 
     // MARK: Clients
 
