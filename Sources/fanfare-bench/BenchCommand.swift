@@ -12,7 +12,7 @@ struct BenchCommand: AsyncParsableCommand {
             """,
         subcommands: [
             WebSocketCommand.self, StalledCommand.self, IdleCommand.self, StormCommand.self, BrokerCommand.self,
-            LimitCommand.self, StartCommand.self,
+            LimitCommand.self, StartCommand.self, LookingCommand.self,
         ]
     )
 }
