@@ -18,7 +18,7 @@ struct WorkersCommand: AsyncParsableCommand {
     func walk() throws -> Walk {
         let query = try listing.query(.sessions, glob: glob, namespace: global.namespace)
         let rows = try listing.rows(isAll: false, isStream: global.wantsJSONLines)
-        return Walk(.sessions, query, rows: rows, keeping: isAll ? [] : [.owners])
+        return Walk(.sessions, query, rows: rows, keeping: isAll ? .all : .owners)
     }
 
     func run() async throws {

@@ -26,10 +26,10 @@ struct DropsCommand: AsyncParsableCommand {
 
     /// All lines pass here, to be counted by reason; the broker keeps thousands at most.
     func walk() throws -> Walk {
-        let query = try listing.query(.drops, glob: glob, namespace: global.namespace)
+        var query = try listing.query(.drops, glob: glob, namespace: global.namespace)
         let rows = try listing.rows(isAll: isAll, isStream: global.wantsJSONLines)
-        let kept = [reason.map { Walk.Kept.reason($0) }, since.map { .within($0.milliseconds) }]
-        return Walk(.drops, query, rows: rows, keeping: kept.compactMap(\.self))
+        query.reason = reason
+        return Walk(.drops, query, rows: rows, keeping: since.map { .within($0.milliseconds) } ?? .all)
     }
 
     func run() async throws {

@@ -218,7 +218,7 @@ struct Listing: Sendable {
         }
         if shown < total { line += "; \(shown) shown" }
         if let cursor = answer["cursor"]?.string {
-            line += (shown < total ? "," : ";") + " more with --cursor \(cursor) or --all"
+            line += (shown < total ? "," : ";") + " more with --cursor '\(cursor)' or --all"
         }
         if answer["partial"]?.bool == true { line += "; partial" }
         return line

@@ -83,7 +83,7 @@ struct ListingOptions: ParsableArguments {
         query.sort = sort.map(listing.field)
         query.descending = descending || top != nil
         if top != nil, sort == nil { query.sort = listing.topField }
-        query.budget = budgetMilliseconds.map { Milliseconds($0) }
+        if let budgetMilliseconds { query.budget = Milliseconds(budgetMilliseconds) }
         return query
     }
 

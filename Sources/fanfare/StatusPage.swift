@@ -8,18 +8,19 @@ enum StatusPage {
             "HOLDS",
             [
                 "sessions", "detached", "strangers", "namespaces", "channels", "groups", "memberships",
-                "queued_messages", "queued_bytes", "memory_bytes", "memory_limit_bytes", "receives", "tails",
+                "queued_messages", "messages_high", "queued_bytes", "bytes_high", "depth_high", "oldest_milliseconds",
+                "memory_bytes", "memory_limit_bytes", "receives", "tails",
             ]
         ),
         (
             "TRAFFIC",
             [
                 "frames_in", "frames_out", "bytes_in", "bytes_out", "sends", "group_sends", "group_deliver_frames",
-                "delivers", "hand_outs", "resumed", "resume_refused", "memory_refusals", "errors",
+                "delivers", "hand_outs", "gaps", "resumed", "resume_refused", "memory_refusals", "errors",
             ]
         ),
     ]
-    private static let counters = ["drops", "refused"]
+    private static let counters = ["connections_by_role", "drops", "refused", "closed"]
     /// For programs: as a table it would say what `drops` says, three times as long.
     private static let hidden = ["drops_by_class"]
 
@@ -34,10 +35,12 @@ enum StatusPage {
             )
         }
         for field in counters {
-            page.append(heading: field.uppercased(), facts: counts(map[field]))
+            guard let value = map[field] else { continue }
+            page.append(heading: field.uppercased().replacing("_", with: " "), facts: counts(value))
         }
         let known = Set(blocks.flatMap(\.fields) + counters + hidden)
-        let others = map.filter { !known.contains($0.key) }.sorted { $0.key < $1.key }
+        // Histograms are for programs, too.
+        let others = map.filter { !known.contains($0.key) && $0.value["bounds"] == nil }.sorted { $0.key < $1.key }
         page.append(heading: "OTHER", facts: others.map { fact($0.key, $0.value) })
         return page
     }
@@ -57,8 +60,8 @@ enum StatusPage {
         return page
     }
 
-    private static func counts(_ value: MessageValue?) -> [(label: String, value: String)] {
-        let counts = (value?.map ?? [:]).sorted { $0.key < $1.key }.map { ($0.key, CellText.plain($0.value)) }
+    private static func counts(_ value: MessageValue) -> [(label: String, value: String)] {
+        let counts = (value.map ?? [:]).sorted { $0.key < $1.key }.map { ($0.key, CellText.plain($0.value)) }
         return counts.isEmpty ? [("none", "")] : counts
     }
 

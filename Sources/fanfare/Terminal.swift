@@ -48,7 +48,8 @@ struct Terminal: Sendable {
     /// Gives the terminal back and stops until the shell lets this process go on.
     func suspend() {
         leave()
-        kill(getpid(), SIGSTOP)
+        // To this thread: to the process, it might stop only after it has taken the terminal again.
+        raise(SIGSTOP)
         enter()
     }
 

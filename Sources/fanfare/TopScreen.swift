@@ -54,7 +54,7 @@ struct TopQuestion: Sendable, Equatable {
         query.descending = isDescending
         query.match = match
         query.namespace = namespace
-        return Walk(view.listing, query, rows: rows, keeping: view == .workers ? [.owners] : [])
+        return Walk(view.listing, query, rows: rows, keeping: view == .workers ? .owners : .all)
     }
 }
 

@@ -12,15 +12,12 @@ struct Walk: Sendable {
         case owners
         /// What happened within this time.
         case within(Milliseconds)
-        /// What was lost for this reason.
-        case reason(String)
 
         func keeps(_ row: MessageValue) -> Bool {
             switch self {
             case .all: true
             case .owners: row["node"]?.string != nil
             case .within(let age): (row["age_milliseconds"]?.double ?? .infinity) <= Double(age.value)
-            case .reason(let reason): row["reason"]?.string == reason
             }
         }
     }
@@ -31,7 +28,7 @@ struct Walk: Sendable {
     static let pageRows = Limits().rowsReturned
 
     private let query: InspectionQuery
-    private let kept: [Kept]
+    private let kept: Kept
     /// Rows wanted; `nil` for every one.
     private let wanted: Int?
     private let listing: Listing
@@ -42,12 +39,12 @@ struct Walk: Sendable {
     private var last: MessageValue = .null
     private var isPartial = false
 
-    init(_ listing: Listing, _ query: InspectionQuery, rows wanted: Int?, keeping kept: [Kept] = []) {
+    init(_ listing: Listing, _ query: InspectionQuery, rows wanted: Int?, keeping kept: Kept = .all) {
         (self.listing, self.query, self.wanted, self.kept) = (listing, query, wanted, kept)
     }
 
     /// Whether every row has to be seen to tell what they sum up to.
-    private var isExhaustive: Bool { !kept.isEmpty || listing.breakdown != nil }
+    private var isExhaustive: Bool { kept != .all || listing.breakdown != nil }
 
     /// The question to begin with.
     var first: InspectionQuery {
@@ -65,7 +62,7 @@ struct Walk: Sendable {
         last = answer
         isPartial = isPartial || answer["partial"]?.bool == true
         let page = answer["rows"]?.array ?? []
-        let rows = page.filter { row in kept.allSatisfy { $0.keeps(row) } }
+        let rows = page.filter(kept.keeps)
         if isExhaustive { rows.forEach { count($0) } }
         let shown = Array(rows.prefix(rowsLeft))
         taken += shown.count
@@ -98,7 +95,9 @@ struct Walk: Sendable {
     }
 
     private static func number(_ value: MessageValue) -> MessageValue? {
-        value.double == nil ? nil : value
+        // No conditional expression: nil is a message value too.
+        guard value.double != nil else { return nil }
+        return value
     }
 
     /// One answer for the whole walk, of the shape of a broker's, with these rows.
@@ -120,8 +119,7 @@ struct Walk: Sendable {
     /// What there is to say of an answer that does not say all.
     var notice: String? {
         guard isPartial else { return nil }
-        let budget = query.budget.map { "its time budget of \($0.value) ms; --budget gives it more" }
-        return "fanfare: partial: the broker stopped looking at \(budget ?? "its bound of time or rows; see --budget")"
-            + ". Rows, count and sums are of what it had seen."
+        return "fanfare: partial: the broker stopped looking after \(query.budget.value) ms or at its bound of rows; "
+            + "--budget gives it more time. Rows, count and sums are of what it had seen."
     }
 }

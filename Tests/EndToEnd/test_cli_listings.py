@@ -34,7 +34,7 @@ def objects(done):
     return [json.loads(line) for line in lines(done)]
 
 
-LISTINGS = [["groups"], ["group", "group-6"], ["channels"], ["workers"], ["sessions"], ["drops"], ["closed"]]
+LISTINGS = [["groups"], ["group", "group-6"], ["channels"], ["workers"], ["sessions"], ["drops"], ["closed", "visitor"]]
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda words: words[0])

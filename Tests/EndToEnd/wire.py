@@ -88,7 +88,7 @@ class Wire:
             answer = self.read()
             assert answer, "the broker closed the connection instead of answering"
             if answer[0] == PING:
-                self.write(PONG, answer[1])
+                self.pong(answer[1])
             elif answer[0] == ACK and number in answer[1:]:
                 return None
             elif answer[0] in (RESULT, PONG) and answer[1] == number:
@@ -104,9 +104,15 @@ class Wire:
             answer = self.pushed.pop(0) if self.pushed else self.read()
             assert answer, "the broker closed the connection"
             if answer[0] == PING:
-                self.write(PONG, answer[1])
+                self.pong(answer[1])
             elif answer[0] == operation:
                 return answer
+
+    def pong(self, number):
+        try:
+            self.write(PONG, number)
+        except BrokenPipeError:
+            pass  # The broker has gone; what it said before is still to be read.
 
     def send(self, channel, message):
         return self.ask(SEND, channel, msgpack.packb(message))

@@ -110,18 +110,18 @@ struct ArgumentTests {
         #expect(try groupsQuery("--match", "chat.*").match == Glob("chat.*"))
         #expect(throws: (any Error).self) { try groupsQuery("a*", "--match", "chat.*") }
         #expect(try groupsQuery("--budget", "20").budget == Milliseconds(20))
-        #expect(try groupsQuery().budget == nil)
+        #expect(try groupsQuery().budget == Milliseconds(1_000))
         for budget in ["0", "10001", "-1", "x"] {
             #expect(ending("groups", "--budget", budget)?.exitCode == 64)
         }
     }
 
-    @Test func `closed connections are filtered by the broker, drops by this program`() throws {
+    @Test func `reasons are filtered by the broker`() throws {
         let closed = try ClosedCommand.parse(["web*", "--reason", "silence", "--namespace", "blue"]).walk().first
         #expect(closed.subject == .closed && closed.match == Glob("web*") && closed.reason == "silence")
         #expect(closed.namespace == "blue" && closed.sort == nil && closed.limit == 100)
         let drops = try DropsCommand.parse(["--reason", "full", "--since", "10m"]).walk().first
-        #expect(drops.subject == .drops && drops.reason == nil && drops.limit == 1_000)
+        #expect(drops.subject == .drops && drops.reason == "full" && drops.limit == 1_000)
     }
 
     @Test(

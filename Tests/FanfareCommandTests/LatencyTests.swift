@@ -38,7 +38,7 @@ struct LatencyTests {
     }
 
     @Test func `a sender that is held up counts against the broker`() async {
-        // The first sends take all places there are for a while: those after them go out late, and are counted late.
+        // The first message leaves late, and counts from when it was due; those behind it do not wait for it.
         let plan = LatencyPlan(rate: 1_000, seconds: 0.02, bytes: 16)
         let (arrivals, continuation) = AsyncStream.makeStream(of: Arrival.self)
         let result = await LatencyRun(plan: plan, patience: .seconds(60)) { index in

@@ -31,7 +31,7 @@ struct ListingTests {
             default    chat.lobby        3       2       120    12.5      0  1m01s
             blue       chat.b         1000       1         9     0.0      4  100ms
 
-            5 groups: 1010 members, 140 messages, 13.3 a second, 4 drops; 2 shown, more with --cursor abc or --all
+            5 groups: 1010 members, 140 messages, 13.3 a second, 4 drops; 2 shown, more with --cursor 'abc' or --all
 
             """
         #expect(text(.groups, groups) == expected)
@@ -216,7 +216,8 @@ struct ListingTests {
         let status: MessageValue = [
             "broker": "fanfare-broker/0.1.0", "uptime_milliseconds": 192_000, "endpoints": ["unix:/a", "tcp://h:1"],
             "sessions": 3, "queued_bytes": 2_048, "bytes_in": 10, "drops": ["full": 3, "expired": 1], "refused": [:],
-            "news": "x",
+            "news": "x", "connections_by_role": ["worker": 2, "admin": 1], "bytes_high": 4_096,
+            "fan_out_members": ["bounds": [1, 2], "counts": [0, 1, 2], "sum": 9],
         ]
         let expected = """
             BROKER
@@ -227,9 +228,14 @@ struct ListingTests {
             HOLDS
               sessions      3
               queued bytes  2.0 KiB
+              bytes high    4.0 KiB
 
             TRAFFIC
               bytes in  10 B
+
+            CONNECTIONS BY ROLE
+              admin   1
+              worker  2
 
             DROPS
               expired  1
