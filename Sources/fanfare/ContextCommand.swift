@@ -124,7 +124,9 @@ struct ContextAddCommand: ParsableCommand {
 
     func run() throws {
         var token: String?
-        if readToken {
+        if readToken, System.inputIsTerminal {
+            token = System.askSecret("Token: ")
+        } else if readToken {
             let input = try System.readInput(bytesMaximum: BrokerSecurity.tokenBytesMaximum + 2)
             token = String(decoding: input, as: UTF8.self).trimmingLineEnd
         }

@@ -54,6 +54,11 @@ enum System {
         }
     }
 
+    /// Asks at the terminal for one line, which is not shown while it is typed.
+    static func askSecret(_ prompt: String) -> String {
+        getpass(prompt).map { String(cString: $0) } ?? ""
+    }
+
     static var outputIsTerminal: Bool { isatty(1) == 1 }
     static var inputIsTerminal: Bool { isatty(0) == 1 }
     static var processID: Int32 { getpid() }

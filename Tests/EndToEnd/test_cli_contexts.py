@@ -106,6 +106,24 @@ def test_a_context_that_holds_a_token_is_not_forgotten_by_mistake(home, file):
     assert "two" in file.read_text()
 
 
+def test_a_token_typed_at_a_terminal_is_not_shown(home, file):
+    command = [str(home.binaries / "fanfare"), "context", "add", "one", "--broker", "unix:/one", "--read-token"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execve(command[0], command, home.environment)
+    said = b""
+    while not said.endswith(b"Token: "):
+        said += os.read(terminal, 1_024)
+    os.write(terminal, TOKEN.encode() + b"\n")
+    try:
+        while chunk := os.read(terminal, 1_024):
+            said += chunk
+    except OSError:
+        pass  # how Linux tells that the other side has ended
+    assert os.waitpid(process, 0)[1] == 0 and b"added context one" in said and TOKEN.encode() not in said
+    assert home.json("context", "show", "one", "--reveal-token")["token"] == TOKEN
+
+
 def test_what_cannot_be_used_is_said_in_one_line(home, file):
     home.cli("context", "add", "one", "--broker", "unix:/one", "--select")
     assert "--replace" in home.cli("context", "add", "one", "--broker", "unix:/1", code=USAGE).stderr
