@@ -334,6 +334,7 @@ def test_hostile_names_and_messages_do_no_harm(house, dashboard, traffic, page):
     eventually(lambda: HOSTILE[0] in page.texts("#details dd"), "hostile attributes are text")
     page.go("groups/default/" + "%3Cimg%20src%3Dx%20onerror%3Dwindow.harmed%3D1%3E")
     eventually(lambda: page.texts("#details-title") == [HOSTILE[0]], "hostile addresses are text")
+    traffic.join("chat", 1)
     page.go("tail")
     page.find("#tail-run").click()
     eventually(lambda: dashboard.json("/api/status")["tails"] == 1, "the broker has the tail")

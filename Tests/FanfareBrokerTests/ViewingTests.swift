@@ -35,6 +35,16 @@ import Testing
         _ = try await connection.reply()
     }
 
+    /// A session that may send to these groups, which have a member: a message to nobody is not watched.
+    private func sender(to groups: [String], _ broker: TemporaryBroker) async throws -> RawConnection {
+        let connection = try await broker.session(.admin)
+        for group in groups {
+            try await connection.write(.groupAdd(id: 1, group: group, channels: ["sink"], groupExpiry: nil))
+            _ = try await connection.reply()
+        }
+        return connection
+    }
+
     @Test func `without credentials this machine sees everything, and others nothing`() async throws {
         try await TemporaryBroker.run { broker in
             let query = InspectionQuery(.status)
@@ -109,7 +119,7 @@ import Testing
 
     @Test func `a tail brings what passes, as values, and ends when it is let go of`() async throws {
         try await TemporaryBroker.run { broker in
-            let sender = try await broker.session(.admin)
+            let sender = try await sender(to: ["chat", "chat_lobby", "other"], broker)
             do {
                 var query = Self.everyGroup
                 query.match = Glob("chat_*")
@@ -129,7 +139,7 @@ import Testing
 
     @Test func `a viewer who does not read is skipped and told how much, and delays nobody`() async throws {
         try await TemporaryBroker.run { broker in
-            let sender = try await broker.session(.admin)
+            let sender = try await sender(to: ["chat", "chat_lobby", "other"], broker)
             var query = Self.everyGroup
             query.ratePerSecond = 10_000
             let feed = try await broker.server.tail(query, for: Self.local)
@@ -150,7 +160,7 @@ import Testing
         var limits = Limits()
         limits.tailBytes = 100_000
         try await TemporaryBroker.run(limits) { broker in
-            let sender = try await broker.session(.admin)
+            let sender = try await sender(to: ["chat", "chat_lobby", "other"], broker)
             let feed = try await broker.server.tail(Self.everyGroup, for: Self.local)
             let large = String(repeating: "x", count: TailFeed.decodedBytes)
             for _ in 0..<3 { try await send(large, to: "chat", over: sender) }

@@ -44,11 +44,9 @@ import Testing
         "match=" + String(repeating: "*", count: 257), "limit=1&limit=2",
     ])
     func `what cannot be asked is refused`(query: String) {
-        #expect(
-            refusal { () throws(Failure) in
-                _ = try DashboardOps.inspection(.groups, OpsRequest(target: "/?" + query))
-            } == .badRequest
-        )
+        let request = OpsRequest(target: "/?" + query)
+        let code = refusal { () throws(Failure) in _ = try DashboardOps.inspection(.groups, request) }
+        #expect(code == .badRequest)
     }
 
     @Test func `a tail watches what it names, and everything when it names nothing`() throws {
@@ -59,7 +57,8 @@ import Testing
         #expect(try DashboardOps.tail(OpsRequest(target: "/?kind=channel")) == all)
         for wrong in ["", "kind=", "kind=groups", "kind=group&rate=10000", "kind=group&kind=group"] {
             let request = OpsRequest(target: "/?" + wrong)
-            #expect(refusal { () throws(Failure) in _ = try DashboardOps.tail(request) } == .badRequest, "\(wrong)")
+            let code = refusal { () throws(Failure) in _ = try DashboardOps.tail(request) }
+            #expect(code == .badRequest, "\(wrong)")
         }
     }
 

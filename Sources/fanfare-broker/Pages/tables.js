@@ -233,7 +233,8 @@ class Listing {
       });
       if (turn === this.turn) this.show(answer);
     } catch (failure) {
-      if (turn === this.turn) this.fail(failure);
+      if (!(failure instanceof Refusal)) console.error(failure);
+      else if (turn === this.turn) this.fail(failure);
     }
     if (turn === this.turn) this.timer = setTimeout(() => this.refresh(), REFRESH);
   }
