@@ -197,6 +197,10 @@ def test_charts_move_and_tables_show_the_broker(house, dashboard, traffic, page)
     def shown(label):
         return dict(zip(page.texts("#facts dt"), page.texts("#facts dd:not(.more)")))[label]
     status = dashboard.json("/api/status")
+    measured = {"loop_lag_seconds", "round_trip_seconds"} & status.keys()
+    assert len(page.texts("#chart-lag .legend li")) == len(measured)
+    if measured:
+        eventually(lambda: page.line("lag"), "the lag that is measured is drawn")
     eventually(lambda: shown("Processes") == str(status["sessions"]), "the sessions are counted")
     assert shown("Groups") == "2" and shown("Members") == "4" and shown("Channels") == "3"
     broker = page.find("#broker").text
