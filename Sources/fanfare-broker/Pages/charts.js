@@ -91,7 +91,7 @@ const CHARTS = [
     id: 'memory', title: 'Memory', unit: '', format: bytes, least: 1 << 20, isBinary: true,
     series: () => [
       { label: 'in use', color: 1, read: gauge(status => status.memory_bytes) },
-      { label: 'waiting messages', color: 3, read: gauge(status => status.queued_bytes) },
+      { label: 'waiting', color: 3, read: gauge(status => status.queued_bytes) },
     ],
   },
 ];

@@ -40,7 +40,7 @@ const LISTINGS = {
     ],
   },
   workers: {
-    title: 'Workers', one: 'process', subject: 'sessions', sort: 'name', descending: false,
+    title: 'Workers', one: 'process', many: 'processes', subject: 'sessions', sort: 'name', descending: false,
     total: status => status.sessions,
     hint: 'worker-*', key: row => row.session,
     none: 'No process is connected.',
@@ -56,7 +56,8 @@ const LISTINGS = {
     ],
   },
   drops: {
-    title: 'Drops', one: 'place', sort: 'age_milliseconds', descending: false, total: status => sumOf(status.drops),
+    title: 'Drops', one: 'place', many: 'places', sort: 'age_milliseconds', descending: false,
+    total: status => sumOf(status.drops),
     hint: 'chat_*', key: row => [row.namespace, row.kind, row.name, row.worker, row.reason].join(' '),
     none: 'Nothing was dropped. Every message found a reader, or still waits for one.',
     columns: [
@@ -67,7 +68,7 @@ const LISTINGS = {
     ],
   },
   closed: {
-    title: 'Closed', one: 'connection', sort: 'age_milliseconds', descending: false,
+    title: 'Closed', one: 'connection', many: 'connections', sort: 'age_milliseconds', descending: false,
     total: status => sumOf(status.closed),
     hint: 'worker-*', key: row => [
       row.session, row.name, row.remote, row.reason, row.lived_milliseconds, row.frames_in, row.bytes_in,
@@ -284,7 +285,7 @@ class Listing {
     const from = (this.cursors.length - 1) * ROWS;
     const place = rows.length < total
       ? `${count(from + 1)}–${count(from + rows.length)} of ${count(total)}`
-      : `${count(total)} ${total === 1 ? this.listing.one : this.listing.title.toLowerCase()}`;
+      : `${count(total)} ${total === 1 ? this.listing.one : this.listing.many ?? this.listing.title.toLowerCase()}`;
     const sums = Object.entries(totals ?? {})
       .map(([key, value]) => [this.columns.find(column => column.key === key), value])
       .filter(([column, value]) => column && isNumber(value) && column.kind === 'number')
