@@ -15,6 +15,7 @@ LABELS = {
     "fanfare_broker_refused_total": ["error"],
     "fanfare_broker_reloads_total": ["result"],
     "fanfare_broker_drops_total": ["class", "reason"],
+    "fanfare_broker_ops_refused_total": ["reason"],
     "fanfare_worker_info": ["version"],
     "fanfare_worker_route_sockets": ["route"],
     "fanfare_worker_drops_total": ["reason"],
