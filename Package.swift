@@ -21,6 +21,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-collections.git", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing.git", from: "1.7.3"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
         .package(url: "https://github.com/vapor/jwt-kit.git", from: "5.7.1"),
@@ -65,7 +66,7 @@ let package = Package(
             name: "FanfareClient",
             dependencies: [
                 "FanfareModel", "FanfareCore", "FanfareProtocol", "FanfareTransport", .collections, .nio, .nioPosix,
-                .logging,
+                .logging, .tracing,
             ]
         ),
         // Debian's zlib1g-dev, for permessage-deflate.
@@ -75,7 +76,7 @@ let package = Package(
             name: "FanfareWorker",
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareClient", "CZlib", .nio, .nioPosix,
-                .nioHTTP1, .nioWebSocket, .nioSSL, .httpTypes, .lifecycle, .signals, .logging, .jwt, .crypto,
+                .nioHTTP1, .nioWebSocket, .nioSSL, .httpTypes, .lifecycle, .signals, .logging, .tracing, .jwt, .crypto,
             ],
             resources: [.embedInCode("Pages")]
         ),
@@ -157,7 +158,7 @@ let package = Package(
             name: "FanfareClientTests",
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", "FanfareClient", .logging, .nio,
-                .nioPosix, .nioEmbedded,
+                .nioPosix, .nioEmbedded, .tracing, .inMemoryTracing,
             ]
         ),
         .testTarget(
@@ -165,7 +166,8 @@ let package = Package(
             dependencies: [
                 "FanfareModel", "FanfareProtocol", "FanfareTransport", "FanfareBroker", "FanfareClient",
                 "FanfareWorker", .logging,
-                .nio, .nioPosix, .nioHTTP1, .nioWebSocket, .nioEmbedded, .httpTypes, .jwt, .crypto,
+                .nio, .nioPosix, .nioHTTP1, .nioWebSocket, .nioEmbedded, .httpTypes, .jwt, .crypto, .tracing,
+                .inMemoryTracing,
             ]
         ),
         .testTarget(
@@ -252,6 +254,8 @@ extension Target.Dependency {
     static var heap: Self { .product(name: "HeapModule", package: "swift-collections") }
     static var arguments: Self { .product(name: "ArgumentParser", package: "swift-argument-parser") }
     static var logging: Self { .product(name: "Logging", package: "swift-log") }
+    static var tracing: Self { .product(name: "Tracing", package: "swift-distributed-tracing") }
+    static var inMemoryTracing: Self { .product(name: "InMemoryTracing", package: "swift-distributed-tracing") }
     static var lifecycle: Self { .product(name: "ServiceLifecycle", package: "swift-service-lifecycle") }
     static var httpTypes: Self { .product(name: "HTTPTypes", package: "swift-http-types") }
     static var jwt: Self { .product(name: "JWTKit", package: "jwt-kit") }

@@ -153,9 +153,10 @@ final class LinkWriter {
     private static func bytesAtMost(_ reply: Reply) -> Int? {
         switch reply {
         case .ack, .pong: smallBytes
-        case .deliver(let channel, let body, _): channel.utf8.count + body.count + 2 * smallBytes
+        case .deliver(let channel, let body, _, let trace):
+            channel.utf8.count + body.count + trace.heldBytes + 2 * smallBytes
         case .tailed(_, let copy): copy.body.count + copy.name.utf8.count + copy.namespace.utf8.count + 4 * smallBytes
-        case .handOut(_, let message): message.body.count + 4 * smallBytes
+        case .handOut(_, let message): message.body.count + message.trace.heldBytes + 4 * smallBytes
         default: nil
         }
     }

@@ -2,6 +2,7 @@ public import FanfareModel
 package import Logging
 package import NIOCore
 import NIOPosix
+public import Tracing
 
 extension ChannelLayer {
     /// How a layer reaches its broker and what rules its messages follow. The broker's limits cap the rules.
@@ -36,6 +37,12 @@ extension ChannelLayer {
         /// call ``ChannelLayer/close()``; when the time is over the layer closes by itself, and it does not come back.
         /// `nil`: it closes as soon as what is under way has been answered.
         public var onDrain: (@Sendable (DrainRequest) -> Void)?
+
+        /// Makes the spans of messages, and joins them to those of other processes; `nil`: what the process has
+        /// bootstrapped (`InstrumentationSystem`) by the time the layer connects, if it has.
+        public var tracer: (any Tracer)?
+
+        var tracing: MessageTracing? { tracer.map { MessageTracing($0) } ?? .bootstrapped }
 
         /// The documented defaults under `name`.
         public init(name: String) {
@@ -83,7 +90,7 @@ extension ChannelLayer {
             settings.security = security
             settings.sendsWhileAway = configuration.sendsWhileAway
             let logger = Logger(label: "fanfare.client") { _ in SwiftLogNoOpLogHandler() }
-            return try await dial(settings, logger, onDrain: configuration.onDrain)
+            return try await dial(settings, logger, configuration.tracing, onDrain: configuration.onDrain)
         } catch let failure as Failure {
             throw ChannelLayerError(failure)
         }
@@ -105,7 +112,7 @@ extension ChannelLayer {
         do {
             var settings = LayerSession.Configuration(endpoints: [], hello: hello, limits: limits)
             settings.sendsWhileAway = configuration.sendsWhileAway
-            return try await layers.layer(settings)
+            return try await layers.layer(settings, configuration.tracing)
         } catch let failure as Failure {
             throw ChannelLayerError(failure)
         }
@@ -137,12 +144,13 @@ extension ChannelLayer {
     private static func dial(
         _ settings: LayerSession.Configuration,
         _ logger: Logger,
+        _ tracing: MessageTracing? = nil,
         onDrain: (@Sendable (DrainRequest) -> Void)? = nil
     ) async throws -> ChannelLayer {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         let layer = try await loop.submit {
             let session = LayerSession(loop: loop, configuration: settings, logger: logger)
-            return make(session, settings, on: loop, onDrain: onDrain)
+            return make(session, settings, tracing, on: loop, onDrain: onDrain)
         }.get()
         try await layer.connectedOrClosed()
         return layer
@@ -151,6 +159,7 @@ extension ChannelLayer {
     static func make(
         _ session: LayerSession,
         _ settings: LayerSession.Configuration,
+        _ tracing: MessageTracing?,
         on loop: any EventLoop,
         onDrain: (@Sendable (DrainRequest) -> Void)? = nil
     ) -> ChannelLayer {
@@ -164,7 +173,7 @@ extension ChannelLayer {
         )
         engine.onDrain = onDrain
         session.start()
-        return ChannelLayer(loop: loop, engine: NIOLoopBound(engine, eventLoop: loop), node: node)
+        return ChannelLayer(loop: loop, engine: NIOLoopBound(engine, eventLoop: loop), node: node, tracing: tracing)
     }
 
     /// Ten random letters and digits: the broker refuses the one in 3.6e15 that is taken.
@@ -187,10 +196,13 @@ public final class EmbeddedLayers: Sendable {
     }
 
     /// A layer with a hello of one's own.
-    package func layer(_ settings: LayerSession.Configuration) async throws -> ChannelLayer {
+    package func layer(
+        _ settings: LayerSession.Configuration,
+        _ tracing: MessageTracing? = nil
+    ) async throws -> ChannelLayer {
         let layer = try await loop.submit { [self] in
             let logger = Logger(label: "fanfare.embedded") { _ in SwiftLogNoOpLogHandler() }
-            return ChannelLayer.make(session(settings, logger: logger), settings, on: loop)
+            return ChannelLayer.make(session(settings, logger: logger), settings, tracing, on: loop)
         }.get()
         try await layer.connectedOrClosed()
         return layer

@@ -24,12 +24,15 @@ public final class ChannelLayer: Sendable {
     private let loop: any EventLoop
     private let engine: NIOLoopBound<LayerEngine>
     private let namePart: String
+    /// Where there is a tracer.
+    private let tracing: MessageTracing?
     private let lastChannel = Atomic<UInt64>(0)
     /// Channels a group send may leave out, by the protocol.
     private static let excludedMaximum = 256
 
-    init(loop: any EventLoop, engine: NIOLoopBound<LayerEngine>, node: String) {
+    init(loop: any EventLoop, engine: NIOLoopBound<LayerEngine>, node: String, tracing: MessageTracing?) {
         self.loop = loop
+        self.tracing = tracing
         self.engine = engine
         namePart = node + "!"
     }
@@ -71,8 +74,11 @@ public final class ChannelLayer: Sendable {
     ///   `CancellationError` when it was cancelled and not sent.
     public func send(_ message: [String: MessageValue], to channel: String, expirySeconds: Double? = nil) async throws {
         let body = MessagePack.encode(.map(message))
-        let options = SendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)))
-        try await send { .send(id: $0, channel: channel, body: body, options) }
+        let expiry = expirySeconds.map(Milliseconds.init(seconds:))
+        try await tracing.producing(.send, to: channel) { trace in
+            let options = SendOptions(expiry: expiry, trace: trace)
+            try await send { .send(id: $0, channel: channel, body: body, options) }
+        }
     }
 
     /// Waits for the next message of a channel.
@@ -85,7 +91,29 @@ public final class ChannelLayer: Sendable {
     /// - Throws: ``ChannelLayerError``: `badName`, `notOwner`, `closed`; `CancellationError`.
     public func receive(from channel: String) async throws -> [String: MessageValue] {
         while true {
-            if case .message(let message) = try await next(from: channel, hearsGaps: false) { return message }
+            if case .message(let message) = try await next(from: channel, hearsGaps: false).item { return message }
+        }
+    }
+
+    /// Waits for the next message of a channel as ``receive(from:)``, and handles it in a span that continues the trace
+    /// of its sender, if the program has bootstrapped a tracer.
+    ///
+    /// - Parameter handle: What to do with the message; its result is the call's.
+    /// - Throws: As ``receive(from:)``, and what `handle` throws. The message is gone then.
+    public func receive<Result>(
+        from channel: String,
+        isolation: isolated (any Actor)? = #isolation,
+        _ handle: ([String: MessageValue]) async throws -> Result
+    ) async throws -> Result {
+        let (message, arrival) = try await traced(from: channel)
+        return try await arrival.handling { try await handle(message) }
+    }
+
+    /// The next message of a channel, and where it came from when there is a tracer.
+    package func traced(from channel: String) async throws -> ([String: MessageValue], MessageTracing.Arrival?) {
+        while true {
+            let (item, trace) = try await next(from: channel, hearsGaps: false)
+            if case .message(let message) = item { return (message, tracing?.arrival(trace, at: channel)) }
         }
     }
 
@@ -94,15 +122,18 @@ public final class ChannelLayer: Sendable {
     /// As ``receive(from:)``, for readers that must not go on as if nothing had been lost. Only process channels of
     /// this layer have such news.
     public func next(from channel: String) async throws -> Received {
-        try await next(from: channel, hearsGaps: true)
+        try await next(from: channel, hearsGaps: true).item
     }
 
-    private func next(from channel: String, hearsGaps: Bool) async throws -> Received {
+    private func next(
+        from channel: String,
+        hearsGaps: Bool
+    ) async throws -> (item: Received, trace: TraceContext?) {
         while true {
             switch try await arrival(from: channel, hearsGaps: hearsGaps) {
-            case .gap(let gap): return .missed(Missed(gap))
-            case .body(let body):
-                if case .map(let message)? = try await decode(body) { return .message(message) }
+            case .gap(let gap): return (.missed(Missed(gap)), nil)
+            case .body(let body, let trace):
+                if case .map(let message)? = try await decode(body) { return (.message(message), trace) }
                 // Somebody sent what is no message; it is counted, and never the reader's problem.
                 loop.execute { [engine] in engine.value.dropUndecodable(channel) }
             }
@@ -143,8 +174,11 @@ public final class ChannelLayer: Sendable {
             throw ChannelLayerError.refused("\(excluding.count) members to exclude; at most \(Self.excludedMaximum)")
         }
         let body = MessagePack.encode(.map(message))
-        let options = GroupSendOptions(expiry: expirySeconds.map(Milliseconds.init(seconds:)), exclude: excluding)
-        try await send { .groupSend(id: $0, group: group, body: body, options) }
+        let expiry = expirySeconds.map(Milliseconds.init(seconds:))
+        try await tracing.producing(.groupSend, to: group) { trace in
+            let options = GroupSendOptions(expiry: expiry, exclude: excluding, trace: trace)
+            try await send { .groupSend(id: $0, group: group, body: body, options) }
+        }
     }
 
     /// Removes every message and every membership of the layer's namespace, for all clients.

@@ -3,15 +3,16 @@ import FanfareModel
 // What becomes of messages there is no room for.
 extension LayerEngine {
     /// Whether a member takes one more group message; when it does not, its overflow policy has been carried out.
-    func hasRoom(_ channel: String, for body: Body, of group: String) -> Bool {
+    func hasRoom(_ channel: String, for delivery: GroupDelivery) -> Bool {
+        let group = delivery.group
         let policy = session.welcome?.policy ?? policy
         let waiting = policy.capacityScope == .process ? unread : mailboxes[channel]?.unread ?? 0
-        let bytes = (mailboxes[channel]?.bytes ?? 0) + body.count
+        let bytes = (mailboxes[channel]?.bytes ?? 0) + delivery.body.count + delivery.trace.heldBytes
         guard waiting >= policy.capacity(of: channel) || bytes > limits.channelBytes else { return true }
         switch policy.overflow(of: channel) {
         case .dropOldest where (mailboxes[channel]?.unread ?? 0) > 0:
             loseOldest(1, of: channel)
-            return hasRoom(channel, for: body, of: group)
+            return hasRoom(channel, for: delivery)
         case .disconnect:
             close(channel) { _ in }
             discard(channel)

@@ -17,7 +17,7 @@ final class LayerEngine: LayerDelegate {
 
     /// What a waiter gets.
     enum Arrival: Sendable {
-        case body(Body)
+        case body(Body, trace: TraceContext?)
         case gap(Gap)
     }
 
@@ -132,9 +132,16 @@ final class LayerEngine: LayerDelegate {
         case .tailed(let id, let tailed): tails[id]?.yield(tailed)
         case .error(let id?, let failure): refused(id, failure)
         case .goAway(let within, let reason, drains: true): drain(within, reason)
-        case .deliver(let channel, _, _) where closing.contains(channel): break
-        case .deliver(let channel, let body, let remaining):
-            arrive(Mailbox.Message(body: body, deadline: deadline(remaining), group: nil, isHeld: false), for: channel)
+        case .deliver(let channel, _, _, _) where closing.contains(channel): break
+        case .deliver(let channel, let body, let remaining, let trace):
+            let message = Mailbox.Message(
+                body: body,
+                trace: trace,
+                deadline: deadline(remaining),
+                group: nil,
+                isHeld: false
+            )
+            arrive(message, for: channel)
             loseSurplus(of: channel)
         case .gap(let gap): arrive(gap)
         case .groupDeliver(let delivery): arrive(delivery)
@@ -177,12 +184,16 @@ final class LayerEngine: LayerDelegate {
         let until = deadline(delivery.remaining)
         var (accepted, dropped) = (UInt64(0), UInt64(0))
         for channel in groups[delivery.group] ?? [] where !delivery.exclude.contains(channel) {
-            if hasRoom(channel, for: delivery.body, of: delivery.group) {
+            if hasRoom(channel, for: delivery) {
                 accepted += 1
-                arrive(
-                    Mailbox.Message(body: delivery.body, deadline: until, group: delivery.group, isHeld: true),
-                    for: channel
+                let message = Mailbox.Message(
+                    body: delivery.body,
+                    trace: delivery.trace,
+                    deadline: until,
+                    group: delivery.group,
+                    isHeld: true
                 )
+                arrive(message, for: channel)
             } else {
                 dropped += 1
             }
@@ -203,20 +214,18 @@ final class LayerEngine: LayerDelegate {
         guard let channel = received.removeValue(forKey: id) else { return }
         guard let waiter = waiters.removeValue(forKey: id) else {
             // Cancelled while the message was on its way: it goes back to the head of its queue.
-            let back = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
-            session.post(.giveBack(id: nil, channel: channel, back))
+            session.post(.giveBack(id: nil, channel: channel, GivenBack(handOut)))
             return
         }
         guard handOut.remaining.value > 0 else {
             // It expired on the way: the broker counts it as such when it comes back, and the wait goes on.
-            let back = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
-            session.post(.giveBack(id: nil, channel: channel, back))
+            session.post(.giveBack(id: nil, channel: channel, GivenBack(handOut)))
             waiters[id] = waiter
             received[id] = channel
             session.post(.receive(id: id, channel: channel, count: 1))
             return
         }
-        waiter.resume(.success(.body(handOut.body)))
+        waiter.resume(.success(.body(handOut.body, trace: handOut.trace)))
     }
 
     private func flushed(_ token: UInt64) {
@@ -325,7 +334,7 @@ final class LayerEngine: LayerDelegate {
             case .message(let message):
                 unread -= 1
                 mailboxes[channel]?.waiters.removeFirst()
-                waiters.removeValue(forKey: token)?.resume(.success(.body(message.body)))
+                waiters.removeValue(forKey: token)?.resume(.success(.body(message.body, trace: message.trace)))
             case .gap(let gap):
                 guard waiters[token]?.hearsGaps == true else { continue }
                 mailboxes[channel]?.waiters.removeFirst()

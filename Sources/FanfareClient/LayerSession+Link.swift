@@ -157,8 +157,8 @@ extension LayerSession {
     private func aged(_ reply: Reply) -> Reply {
         guard linkAge.milliseconds > 0 else { return reply }
         switch reply {
-        case .deliver(let channel, let body, let remaining):
-            return .deliver(channel: channel, body: body, remaining: linkAge.left(of: remaining))
+        case .deliver(let channel, let body, let remaining, let trace):
+            return .deliver(channel: channel, body: body, remaining: linkAge.left(of: remaining), trace: trace)
         case .groupDeliver(var delivery):
             delivery.remaining = linkAge.left(of: delivery.remaining)
             return .groupDeliver(delivery)

@@ -6,12 +6,16 @@ import NIOCore
 struct Mailbox {
     struct Message {
         var body: Body
+        var trace: TraceContext?
         var deadline: NIODeadline
         /// The group it came through; `nil` for a direct send.
         var group: String?
         /// Whether the broker learns of it by what reports call `held`. A direct message is counted by the broker that
         /// sent it until it is reported taken; the next one has never heard of it.
         var isHeld: Bool
+
+        /// What it takes in memory.
+        var bytes: Int { body.count + trace.heldBytes }
     }
 
     /// A place in the stream: a message, or a hole where messages should have been.
@@ -24,7 +28,7 @@ struct Mailbox {
     var waiters: Deque<UInt64> = []
     /// Messages that wait, gaps not counted.
     private(set) var unread = 0
-    /// Bytes of their bodies.
+    /// What they take in memory.
     private(set) var bytes = 0
     /// Messages that only reports tell the broker of.
     private(set) var held: UInt64 = 0
@@ -50,7 +54,7 @@ struct Mailbox {
     mutating func append(_ message: Message) {
         items.append(.message(message))
         unread += 1
-        bytes += message.body.count
+        bytes += message.bytes
         if message.isHeld { held += 1 }
     }
 
@@ -128,7 +132,7 @@ struct Mailbox {
 
     private mutating func settle(_ message: Message) {
         unread -= 1
-        bytes -= message.body.count
+        bytes -= message.bytes
         if message.isHeld { held -= 1 } else { taken += 1 }
     }
 }

@@ -85,9 +85,10 @@ struct UnconfirmedRequests {
     static func bytes(of request: Request) -> Int {
         let payload =
             switch request {
-            case .send(_, _, let body, _): body.count
-            case .groupSend(_, _, let body, let options): body.count + bytes(of: options.exclude)
-            case .giveBack(_, _, let back): back.body.count
+            case .send(_, _, let body, let options): body.count + options.trace.heldBytes
+            case .groupSend(_, _, let body, let options):
+                body.count + bytes(of: options.exclude) + options.trace.heldBytes
+            case .giveBack(_, _, let back): back.body.count + back.trace.heldBytes
             case .closeChannels(_, let names), .groupAdd(_, _, let names, _), .groupDiscard(_, _, let names):
                 bytes(of: names)
             case .openChannels(_, let channels): channels.count * openedChannelBytes

@@ -184,10 +184,10 @@ extension Core {
             index = self[mailbox: channel].queue.firstIndex { $0.order > message.order } ?? index
         }
         self[mailbox: channel].queue.insert(message, at: index)
-        self[mailbox: channel].queuedBytes += message.body.count
+        self[mailbox: channel].queuedBytes += message.content.bytes
         noteDepth(self[mailbox: channel].noteDepth())
         queuedMessages += 1
-        queuedBytes += message.body.count
+        queuedBytes += message.content.bytes
         if queuedMessages > queuedMessagesHigh { queuedMessagesHigh = queuedMessages }
         if queuedBytes > queuedBytesHigh { queuedBytesHigh = queuedBytes }
         // An armed deadline is kept when the queue runs empty, so a busy channel does not touch the heap per message.
@@ -205,9 +205,9 @@ extension Core {
     mutating func dequeue(from channel: ChannelSlot) -> QueuedMessage? {
         guard !self[mailbox: channel].queue.isEmpty else { return nil }
         let message = self[mailbox: channel].queue.removeFirst()
-        self[mailbox: channel].queuedBytes -= message.body.count
+        self[mailbox: channel].queuedBytes -= message.content.bytes
         queuedMessages -= 1
-        queuedBytes -= message.body.count
+        queuedBytes -= message.content.bytes
         return message
     }
 
@@ -226,7 +226,7 @@ extension Core {
         var bytes = 0
         mailboxes[mailbox].queue.removeAll { message in
             guard message.deadline <= now else { return false }
-            bytes += message.body.count
+            bytes += message.content.bytes
             return true
         }
         mailboxes[mailbox].queuedBytes -= bytes
@@ -249,7 +249,7 @@ extension Core {
 
     /// Sends a message on its way to the owner of `channel` and counts it as unread until the owner reports.
     mutating func push(
-        _ body: Body,
+        _ content: Content,
         until deadline: Instant,
         to channel: ChannelSlot,
         _ owner: SessionSlot,
@@ -257,14 +257,20 @@ extension Core {
         _ effects: inout Effects
     ) {
         tellGaps(of: channel, owner, &effects)
-        self[mailbox: channel].pushed.append(PushedMessage(bytes: body.count, acceptedAt: now))
-        self[mailbox: channel].pushedBytes += body.count
+        let bytes = content.bytes
+        self[mailbox: channel].pushed.append(PushedMessage(bytes: bytes, acceptedAt: now))
+        self[mailbox: channel].pushedBytes += bytes
         noteDepth(self[mailbox: channel].noteDepth())
         sessions[owner].unread += 1
         counters.delivers += 1
         let remaining = now.milliseconds(until: deadline)
         effects.reply(
-            .deliver(channel: channels[channel].name, body: body, remaining: remaining),
+            .deliver(
+                channel: channels[channel].name,
+                body: content.body,
+                remaining: remaining,
+                trace: content.trace
+            ),
             to: sessions[owner].id
         )
     }

@@ -44,8 +44,10 @@ extension Core {
         var delivery = GroupDelivery(group: name, body: body, remaining: now.milliseconds(until: deadline))
         delivery.exclude = options.exclude
         delivery.outcome = token
+        delivery.trace = options.trace
         let owners = push(delivery, of: group, excluded, &outcome, now, &effects)
-        acceptForUnowned(body, until: deadline, group, excluded, from: sender, &outcome, now, &effects)
+        let content = Content(body: body, trace: options.trace)
+        acceptForUnowned(content, until: deadline, group, excluded, from: sender, &outcome, now, &effects)
         guard collects, let id else { return .acknowledge }
         guard let token, !owners.isEmpty else { return .result(outcome.value(isPartial: false)) }
         collect(token, .groupSend(outcome), for: id, of: sender, from: owners, now)
@@ -64,7 +66,7 @@ extension Core {
         _ effects: inout Effects
     ) -> [(owner: SessionSlot, members: UInt64)] {
         var reached: [(owner: SessionSlot, members: UInt64)] = []
-        let isFull = exceedsMemory(with: delivery.body.count)
+        let isFull = exceedsMemory(with: delivery.body.count + delivery.trace.heldBytes)
         if isFull { counters.memoryRefusals += 1 }
         for index in groups[group].owners.indices {
             let owner = groups[group].owners[index].session
@@ -86,7 +88,7 @@ extension Core {
     }
 
     private mutating func acceptForUnowned(
-        _ body: Body,
+        _ content: Content,
         until deadline: Instant,
         _ group: GroupSlot,
         _ excluded: Set<ChannelSlot>,
@@ -102,7 +104,7 @@ extension Core {
             guard !excluded.contains(channel) else { continue }
             do throws(Failure) {
                 noteMessage(for: channel, now)
-                let isThere = try accept(body, until: deadline, in: channel, policyOf: sender, now, &effects)
+                let isThere = try accept(content, until: deadline, in: channel, policyOf: sender, now, &effects)
                 if isThere { outcome.accepted += 1 } else { outcome.dropped += 1 }
             } catch {
                 outcome.dropped += 1

@@ -34,7 +34,7 @@ extension Core {
         audit.expect(channel.owner == owner(of: channel.name, in: channel.namespace), "wrong owner")
         audit.expect(channel.owner == nil || mailbox.queue.isEmpty, "queues although it is owned")
         audit.expect(channel.owner != nil || mailbox.pushed.isEmpty && mailbox.held == 0, "pushed to nobody")
-        audit.expect(mailbox.queuedBytes == mailbox.queue.reduce(0) { $0 + $1.body.count }, "queued bytes")
+        audit.expect(mailbox.queuedBytes == mailbox.queue.reduce(0) { $0 + $1.content.bytes }, "queued bytes")
         audit.expect(mailbox.pushedBytes == mailbox.pushed.reduce(0) { $0 + $1.bytes }, "pushed bytes")
         audit.expect(mailbox.queue.isEmpty || mailbox.waitingReaders == 0, "messages wait beside readers")
         let isOrdered = zip(mailbox.queue, mailbox.queue.dropFirst()).allSatisfy { $0.order <= $1.order }

@@ -132,12 +132,13 @@ extension Core {
             let isInOrder = message.order >= order && message.order <= lastOrder
             try Self.require(isInOrder, "channel", channels[channel].name)
             order = message.order
-            bytes += message.body.count
+            let content = Content(body: message.body, trace: message.trace)
+            bytes += content.bytes
             let deadline = moment.advanced(byNanoseconds: message.life)
             first = min(first, deadline)
             messages.append(
                 QueuedMessage(
-                    body: message.body,
+                    content: content,
                     order: order,
                     deadline: deadline,
                     acceptedAt: moment.before(byNanoseconds: message.age)

@@ -31,10 +31,11 @@ extension Core {
         defer { removeIfIdle(channel) }
         noteMessage(for: channel, now)
         copyToTails(.channel, name, namespace, body, now, &effects)
+        let content = Content(body: body, trace: options.trace)
         if let owner = channels[channel].owner {
-            try offer(body, until: deadline, to: channel, owner, isAnswered: isAnswered, now, &effects)
+            try offer(content, until: deadline, to: channel, owner, isAnswered: isAnswered, now, &effects)
         } else {
-            _ = try accept(body, until: deadline, in: channel, policyOf: sender, now, &effects)
+            _ = try accept(content, until: deadline, in: channel, policyOf: sender, now, &effects)
         }
         return .acknowledge
     }
@@ -54,8 +55,8 @@ extension Core {
     }
 
     @inline(__always)
-    private mutating func refusalOfMemory(for body: Body) -> Refusal? {
-        guard exceedsMemory(with: body.count) else { return nil }
+    private mutating func refusalOfMemory(for content: Content) -> Refusal? {
+        guard exceedsMemory(with: content.bytes) else { return nil }
         counters.memoryRefusals += 1
         return Refusal(why: whyNoMemory, isOfMemory: true)
     }
@@ -67,26 +68,26 @@ extension Core {
     /// - Returns: Whether the message is there; false when the overflow policy let it fall.
     /// - Throws: `channel_full`, counted as a drop.
     mutating func accept(
-        _ body: Body,
+        _ content: Content,
         until deadline: Instant,
         in channel: ChannelSlot,
         policyOf sender: SessionSlot,
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) -> Bool {
-        if let refusal = refusalOfMemory(for: body) {
+        if let refusal = refusalOfMemory(for: content) {
             drop(1, refusal.reason, channel, now)
             switch sessions[sender].policy.overflow(of: channels[channel].name) {
             case .dropOldest, .dropNewest: return false
             default: throw full(channel, refusal)
             }
         }
-        let message = QueuedMessage(body: body, order: lastOrder + 1, deadline: deadline, acceptedAt: now)
+        let message = QueuedMessage(content: content, order: lastOrder + 1, deadline: deadline, acceptedAt: now)
         if handOut(message, from: channel, now, &effects) {
             lastOrder += 1
             return true
         }
-        while let refusal = refusalOfQueue(for: body, in: channel, policyOf: sender) {
+        while let refusal = refusalOfQueue(for: content, in: channel, policyOf: sender) {
             switch sessions[sender].policy.overflow(of: channels[channel].name) {
             case .dropOldest where self[mailbox: channel].queue.count > 0:
                 _ = dequeue(from: channel)
@@ -105,22 +106,26 @@ extension Core {
     }
 
     @inline(__always)
-    private func refusalOfQueue(for body: Body, in channel: ChannelSlot, policyOf sender: SessionSlot) -> Refusal? {
+    private func refusalOfQueue(
+        for content: Content,
+        in channel: ChannelSlot,
+        policyOf sender: SessionSlot
+    ) -> Refusal? {
         let count = self[mailbox: channel].queue.count
         let capacity = capacity(of: channel, policyOf: sender)
         guard count < capacity else {
             return Refusal(why: "it holds \(count) unread messages, its capacity is \(capacity)")
         }
-        return refusalOfBytes(for: body, in: channel)
+        return refusalOfBytes(for: content, in: channel)
     }
 
     @inline(__always)
-    private func refusalOfBytes(for body: Body, in channel: ChannelSlot) -> Refusal? {
+    private func refusalOfBytes(for content: Content, in channel: ChannelSlot) -> Refusal? {
         let bytes = self[mailbox: channel].queuedBytes
-        if bytes + body.count > limits.channelBytes {
+        if bytes + content.bytes > limits.channelBytes {
             return Refusal(why: "it holds \(bytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)")
         }
-        if queuedBytes + body.count > limits.queuedBytes {
+        if queuedBytes + content.bytes > limits.queuedBytes {
             let why = "the broker holds \(queuedBytes) bytes, its limit \"queued_bytes\" is \(limits.queuedBytes)"
             return Refusal(why: why)
         }
@@ -131,7 +136,7 @@ extension Core {
 
     /// Pushes a message to the owner of `channel`, or does what the owner's overflow policy says.
     private mutating func offer(
-        _ body: Body,
+        _ content: Content,
         until deadline: Instant,
         to channel: ChannelSlot,
         _ owner: SessionSlot,
@@ -139,8 +144,8 @@ extension Core {
         _ now: Instant,
         _ effects: inout Effects
     ) throws(Failure) {
-        guard let refusal = refusalOfOwner(for: body, in: channel, owner) ?? refusalOfMemory(for: body) else {
-            return push(body, until: deadline, to: channel, owner, now, &effects)
+        guard let refusal = refusalOfOwner(for: content, in: channel, owner) ?? refusalOfMemory(for: content) else {
+            return push(content, until: deadline, to: channel, owner, now, &effects)
         }
         var overflow = sessions[owner].policy.overflow(of: channels[channel].name)
         if refusal.isOfMemory {
@@ -152,7 +157,7 @@ extension Core {
         }
         if overflow == .dropOldest, refusal.reason == .full, hasMargin(channel, owner) {
             // The owner holds the oldest message and lets it fall when this one arrives.
-            return push(body, until: deadline, to: channel, owner, now, &effects)
+            return push(content, until: deadline, to: channel, owner, now, &effects)
         }
         drop(1, refusal.reason, channel, now)
         switch overflow {
@@ -174,7 +179,7 @@ extension Core {
 
     /// Why nothing may be pushed to the owner of `channel` now: the capacity is the owner's, it keeps the messages.
     @inline(__always)
-    private func refusalOfOwner(for body: Body, in channel: ChannelSlot, _ owner: SessionSlot) -> Refusal? {
+    private func refusalOfOwner(for content: Content, in channel: ChannelSlot, _ owner: SessionSlot) -> Refusal? {
         if sessions[owner].isCongested {
             return Refusal(reason: .linkOverflow, why: "its process does not read what it is sent")
         }
@@ -186,7 +191,7 @@ extension Core {
             return Refusal(why: "\(holder) \(unread) unread messages, its capacity is \(capacity)")
         }
         let bytes = self[mailbox: channel].pushedBytes
-        if bytes + body.count > limits.channelBytes {
+        if bytes + content.bytes > limits.channelBytes {
             return Refusal(why: "it holds \(bytes) bytes, the limit \"channel_bytes\" is \(limits.channelBytes)")
         }
         return nil
@@ -294,10 +299,11 @@ extension Core {
             counters.handOuts += 1
             let remaining = now.milliseconds(until: message.deadline)
             let handOut = HandOut(
-                body: message.body,
+                body: message.content.body,
                 order: message.order,
                 deadline: message.deadline,
-                remaining: remaining
+                remaining: remaining,
+                trace: message.content.trace
             )
             effects.reply(.handOut(reader.id, handOut), to: sessions[reader.session].id)
             return true
@@ -360,7 +366,7 @@ extension Core {
         }
         let channel = try channelSlot(name, in: namespace)
         let queued = QueuedMessage(
-            body: message.body,
+            content: Content(body: message.body, trace: message.trace),
             // An order nobody gave must not pass what is still to come: each send would have to look for its place.
             order: min(message.order, lastOrder),
             deadline: deadline,
@@ -369,7 +375,7 @@ extension Core {
         defer { removeIfIdle(channel) }
         if handOut(queued, from: channel, now, &effects) { return .acknowledge }
         // It goes back whatever the capacity, but what waits here must fit the memory all the same.
-        if let refusal = refusalOfBytes(for: message.body, in: channel) {
+        if let refusal = refusalOfBytes(for: queued.content, in: channel) {
             drop(1, refusal.reason, channel, now)
             throw full(channel, refusal)
         }

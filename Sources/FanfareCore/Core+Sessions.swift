@@ -169,7 +169,7 @@ extension Core {
                 emptyQueue(of: channel)
             }
             for message in queue {
-                push(message.body, until: message.deadline, to: channel, session, now, &effects)
+                push(message.content, until: message.deadline, to: channel, session, now, &effects)
             }
             removeIfIdle(channel)
         }

@@ -80,7 +80,8 @@ extension Core {
         let mailbox = mailboxes[channel.mailbox]
         state.queue = mailbox.queue.map {
             CoreState.Message(
-                body: $0.body,
+                body: $0.content.body,
+                trace: $0.content.trace,
                 order: $0.order,
                 life: now.nanoseconds(until: $0.deadline),
                 age: $0.acceptedAt.nanoseconds(until: now)

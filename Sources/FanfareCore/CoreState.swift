@@ -67,12 +67,20 @@ package struct CoreState: Sendable, Equatable {
 
     package struct Message: Sendable, Equatable {
         package var body: Body
+        package var trace: TraceContext?
         package var order: UInt64
         package var life: Nanoseconds
         package var age: Nanoseconds
 
-        package init(body: Body, order: UInt64, life: Nanoseconds, age: Nanoseconds) {
+        package init(
+            body: Body,
+            trace: TraceContext? = nil,
+            order: UInt64,
+            life: Nanoseconds,
+            age: Nanoseconds
+        ) {
             self.body = body
+            self.trace = trace
             self.order = order
             self.life = life
             self.age = age

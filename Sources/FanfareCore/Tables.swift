@@ -8,9 +8,18 @@ typealias MembershipSlot = Slot<Membership>
 typealias SessionSlot = Slot<Session>
 typealias NamespaceSlot = Slot<Namespace>
 
+/// A message as its sender wrote it.
+struct Content {
+    var body: Body
+    var trace: TraceContext?
+
+    /// What it takes in memory.
+    @inline(__always) var bytes: Int { body.count + trace.heldBytes }
+}
+
 /// A message waiting in a channel nobody owns.
 struct QueuedMessage {
-    var body: Body
+    var content: Content
     /// Grows with every accepted message; a message given back returns to its place by it.
     var order: UInt64
     var deadline: Instant

@@ -10,7 +10,7 @@ package enum Reply: Sendable, Equatable {
     case error(RequestID?, Failure)
     case result(RequestID, MessageValue)
     /// A message for a process channel of this session, pushed.
-    case deliver(channel: String, body: Body, remaining: Milliseconds)
+    case deliver(channel: String, body: Body, remaining: Milliseconds, trace: TraceContext? = nil)
     /// A message for a waiting `receive`.
     case handOut(RequestID, HandOut)
     /// This session missed messages at this place of the stream.
@@ -52,12 +52,20 @@ package struct HandOut: Sendable, Equatable {
     package var deadline: Instant
     /// The rest of its life.
     package var remaining: Milliseconds
+    package var trace: TraceContext?
 
-    package init(body: Body, order: UInt64, deadline: Instant, remaining: Milliseconds) {
+    package init(
+        body: Body,
+        order: UInt64,
+        deadline: Instant,
+        remaining: Milliseconds,
+        trace: TraceContext? = nil
+    ) {
         self.body = body
         self.order = order
         self.deadline = deadline
         self.remaining = remaining
+        self.trace = trace
     }
 }
 
@@ -67,6 +75,7 @@ package struct GroupDelivery: Sendable, Equatable {
     package var body: Body
     package var remaining: Milliseconds
     package var exclude: [String] = []
+    package var trace: TraceContext?
     /// When present, answer `OUTCOME token` with how many members took the message.
     package var outcome: UInt64?
 

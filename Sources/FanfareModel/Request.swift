@@ -45,9 +45,11 @@ package enum Request: Sendable, Equatable {
 package struct SendOptions: Sendable, Equatable {
     /// The life of this message instead of the policy's.
     package var expiry: Milliseconds?
+    package var trace: TraceContext?
 
-    package init(expiry: Milliseconds? = nil) {
+    package init(expiry: Milliseconds? = nil, trace: TraceContext? = nil) {
         self.expiry = expiry
+        self.trace = trace
     }
 }
 
@@ -58,11 +60,18 @@ package struct GroupSendOptions: Sendable, Equatable {
     package var exclude: [String] = []
     /// Whether the sender wants `{members, accepted, dropped}` instead of a bare acknowledgement.
     package var wantsOutcome = false
+    package var trace: TraceContext?
 
-    package init(expiry: Milliseconds? = nil, exclude: [String] = [], wantsOutcome: Bool = false) {
+    package init(
+        expiry: Milliseconds? = nil,
+        exclude: [String] = [],
+        wantsOutcome: Bool = false,
+        trace: TraceContext? = nil
+    ) {
         self.expiry = expiry
         self.exclude = exclude
         self.wantsOutcome = wantsOutcome
+        self.trace = trace
     }
 }
 
@@ -73,11 +82,18 @@ package struct GivenBack: Sendable, Equatable {
     package var order: UInt64
     /// Its original deadline on the broker's clock, as the hand-out said.
     package var deadline: Instant
+    package var trace: TraceContext?
 
-    package init(body: Body, order: UInt64, deadline: Instant) {
+    package init(body: Body, order: UInt64, deadline: Instant, trace: TraceContext? = nil) {
         self.body = body
         self.order = order
         self.deadline = deadline
+        self.trace = trace
+    }
+
+    /// What was handed out, as it was.
+    package init(_ handOut: HandOut) {
+        self.init(body: handOut.body, order: handOut.order, deadline: handOut.deadline, trace: handOut.trace)
     }
 }
 

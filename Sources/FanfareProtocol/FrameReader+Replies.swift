@@ -75,7 +75,8 @@ extension FrameReader {
         .deliver(
             channel: try fields.required(1, "channel", Wire.string),
             body: try fields.required(2, "body", Wire.binary),
-            remaining: try fields.required(3, "remaining", Wire.milliseconds)
+            remaining: try fields.required(3, "remaining", Wire.milliseconds),
+            trace: try fields.trace(4)
         )
     }
 
@@ -86,7 +87,8 @@ extension FrameReader {
                 body: try fields.required(2, "body", Wire.binary),
                 order: try fields.required(3, "order", Wire.integer),
                 deadline: Instant(nanoseconds: try fields.required(4, "deadline", Wire.integer)),
-                remaining: try fields.required(5, "remaining", Wire.milliseconds)
+                remaining: try fields.required(5, "remaining", Wire.milliseconds),
+                trace: try fields.trace(6)
             )
         )
     }
@@ -103,6 +105,7 @@ extension FrameReader {
                 try map.optional("exclude") { (object) throws(Mismatch) in try Wire.list(object, of: Wire.string) }
                 ?? []
             delivery.outcome = try map.optional("outcome", Wire.integer)
+            delivery.trace = try map.trace()
         }
         return delivery
     }

@@ -50,7 +50,11 @@ extension FrameReader {
             channel: try fields.required(2, "channel", Wire.string),
             body: try fields.required(3, "body", Wire.binary),
             try fields.optional(4, "options") { (object) throws(Mismatch) in
-                SendOptions(expiry: try OptionMap(object).optional("expiry_milliseconds", Wire.milliseconds))
+                let map = try OptionMap(object)
+                return SendOptions(
+                    expiry: try map.optional("expiry_milliseconds", Wire.milliseconds),
+                    trace: try map.trace()
+                )
             } ?? SendOptions()
         )
     }
@@ -72,7 +76,8 @@ extension FrameReader {
             GivenBack(
                 body: try fields.required(3, "body", Wire.binary),
                 order: try fields.required(4, "order", Wire.integer),
-                deadline: Instant(nanoseconds: try fields.required(5, "deadline", Wire.integer))
+                deadline: Instant(nanoseconds: try fields.required(5, "deadline", Wire.integer)),
+                trace: try fields.trace(6)
             )
         )
     }
@@ -141,7 +146,8 @@ extension FrameReader {
                     exclude: try map.optional("exclude") { (object) throws(Mismatch) in
                         try Wire.list(object, atMost: Bounds.excluded, code: .tooManyNames, of: Wire.string)
                     } ?? [],
-                    wantsOutcome: try map.optional("outcome", Wire.bool) ?? false
+                    wantsOutcome: try map.optional("outcome", Wire.bool) ?? false,
+                    trace: try map.trace()
                 )
             } ?? GroupSendOptions()
         )

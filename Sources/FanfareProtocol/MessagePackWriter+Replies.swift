@@ -19,11 +19,12 @@ extension MessagePackWriter {
             begin(.result, fields: 2)
             int(id)
             self.value(value)
-        case .deliver(let channel, let body, let remaining):
-            begin(.deliver, fields: 3)
+        case .deliver(let channel, let body, let remaining, let trace):
+            begin(.deliver, fields: trace == nil ? 3 : 4)
             string(channel)
             binary(body)
             milliseconds(remaining)
+            options(trace)
         case .handOut(let id, let message): handOut(id, message)
         case .gap(let gap):
             begin(.gap, fields: gap.isClosed ? 4 : 3)
@@ -56,16 +57,18 @@ extension MessagePackWriter {
     }
 
     private mutating func handOut(_ id: RequestID, _ message: HandOut) {
-        begin(.handOut, fields: 5)
+        begin(.handOut, fields: message.trace == nil ? 5 : 6)
         int(id)
         binary(message.body)
         int(message.order)
         int(message.deadline.nanoseconds)
         milliseconds(message.remaining)
+        options(message.trace)
     }
 
     private mutating func groupDeliver(_ delivery: GroupDelivery) {
-        let entries = (delivery.exclude.isEmpty ? 0 : 1) + (delivery.outcome == nil ? 0 : 1)
+        let entries =
+            (delivery.exclude.isEmpty ? 0 : 1) + (delivery.outcome == nil ? 0 : 1) + (delivery.trace == nil ? 0 : 1)
         begin(.groupDeliver, fields: entries == 0 ? 3 : 4)
         string(delivery.group)
         binary(delivery.body)
@@ -80,6 +83,7 @@ extension MessagePackWriter {
             string("outcome")
             int(token)
         }
+        if let trace = delivery.trace { self.trace(trace) }
     }
 
     private mutating func tailed(_ id: RequestID, _ copy: Tailed) {

@@ -19,12 +19,13 @@ extension MessagePackWriter {
             int(id)
             int(target)
         case .giveBack(let id, let channel, let message):
-            begin(.giveBack, fields: 5)
+            begin(.giveBack, fields: message.trace == nil ? 5 : 6)
             self.id(id)
             string(channel)
             binary(message.body)
             int(message.order)
             int(message.deadline.nanoseconds)
+            options(message.trace)
         case .report(let report): self.report(report)
         case .openChannels(let id, let channels): openChannels(id, channels)
         case .closeChannels(let id, let channels):
@@ -88,20 +89,24 @@ extension MessagePackWriter {
     }
 
     private mutating func send(_ id: RequestID?, _ channel: String, _ body: Body, _ options: SendOptions) {
-        begin(.send, fields: options.expiry == nil ? 3 : 4)
+        let entries = (options.expiry == nil ? 0 : 1) + (options.trace == nil ? 0 : 1)
+        begin(.send, fields: entries == 0 ? 3 : 4)
         self.id(id)
         string(channel)
         binary(body)
+        guard entries > 0 else { return }
+        map(entries)
         if let expiry = options.expiry {
-            map(1)
             string("expiry_milliseconds")
             milliseconds(expiry)
         }
+        if let trace = options.trace { self.trace(trace) }
     }
 
     private mutating func groupSend(_ id: RequestID?, _ group: String, _ body: Body, _ options: GroupSendOptions) {
         let entries =
             (options.expiry == nil ? 0 : 1) + (options.exclude.isEmpty ? 0 : 1) + (options.wantsOutcome ? 1 : 0)
+            + (options.trace == nil ? 0 : 1)
         begin(.groupSend, fields: entries == 0 ? 3 : 4)
         self.id(id)
         string(group)
@@ -120,6 +125,7 @@ extension MessagePackWriter {
             string("outcome")
             bool(true)
         }
+        if let trace = options.trace { self.trace(trace) }
     }
 
     private mutating func report(_ report: Report) {

@@ -237,7 +237,7 @@ final class BurstClient {
             answered(id)
         case .error(let id?, let failure) where failure.code == .channelFull:
             if let channel = answered(id) { ledger.refused[channel, default: 0] += 1 }
-        case .deliver(let channel, let body, _):
+        case .deliver(let channel, let body, _, _):
             ledger.delivers += 1
             unreported[channel, default: 0] += 1
             ledger.arrive(body, at: channel, reader: number, isGroup: false)

@@ -78,7 +78,7 @@ struct FanOutTests {
         case .ack(let id): "ack \(id)"
         case .error(let id, _): "error \(id ?? 0)"
         case .groupDeliver(let delivery): "\(delivery.group) \(String(decoding: delivery.body, as: UTF8.self))"
-        case .deliver(let channel, let body, _): "\(channel) \(String(decoding: body, as: UTF8.self))"
+        case .deliver(let channel, let body, _, _): "\(channel) \(String(decoding: body, as: UTF8.self))"
         default: "\(reply)"
         }
     }

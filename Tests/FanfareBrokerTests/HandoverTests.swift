@@ -69,14 +69,16 @@ struct HandoverTests {
         away.close()
         try await place.broker.eventually("detached", is: 1)
         let (plain, plainWelcome) = try await place.greet("p", canResume: false)
+        let trace = TraceContext([.init("traceparent", "00-1-2-01")])
         try await plain.write(
             .groupAdd(id: 1, group: "room", channels: ["p!a"], groupExpiry: nil),
-            .send(id: 2, channel: "m!x", body: [1], SendOptions()),
-            .send(id: 3, channel: "work", body: [2], SendOptions()),
-            .groupSend(id: 4, group: "room", body: [3], GroupSendOptions())
+            .send(id: 2, channel: "m!x", body: [1], SendOptions(trace: trace)),
+            .send(id: 3, channel: "work", body: [2], SendOptions(trace: trace)),
+            .groupSend(id: 4, group: "room", body: [3], GroupSendOptions(trace: trace))
         )
         #expect(try await plain.settled().contains(.ack(4)))
-        let delivery = GroupDelivery(group: "room", body: [3], remaining: Milliseconds(60_000))
+        var delivery = GroupDelivery(group: "room", body: [3], remaining: Milliseconds(60_000))
+        delivery.trace = trace
         #expect(try await owner.reply() == .groupDeliver(delivery))
         try await place.restart()
         #expect(!place.hasFile, "who reads it removes it")
@@ -90,10 +92,10 @@ struct HandoverTests {
             Issue.record("the reply that was not reported is not repeated")
             return
         }
-        #expect(repeated.body == [3])
+        #expect(repeated.body == [3] && repeated.trace == trace)
         let (back, backWelcome) = try await place.greet("m", resume: try resume(awayWelcome, received: 0))
         #expect(backWelcome.resumption?.resumedAfter == 0)
-        guard case .deliver("m!x", [1], _)? = try await back.reply() else {
+        guard case .deliver("m!x", [1], _, trace)? = try await back.reply() else {
             Issue.record("what came while nobody was there has gone")
             return
         }
@@ -114,7 +116,7 @@ struct HandoverTests {
             Issue.record("the queue is gone: \(replies)")
             return
         }
-        #expect(work.body == [2])
+        #expect(work.body == [2] && work.trace == trace)
         await place.stop()
     }
 

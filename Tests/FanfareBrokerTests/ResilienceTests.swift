@@ -113,7 +113,7 @@ struct ResilienceTests {
             for number in 0..<200 { try await sender.write(Self.send(number, id: RequestID(number + 1), to: "n!1")) }
             #expect(try await sender.settled() == (1...200).map { .ack(RequestID($0)) })
             var bodies: [UInt8] = []
-            while bodies.count < 200, case .deliver(_, let body, _)? = try await owner.reply() { bodies += body }
+            while bodies.count < 200, case .deliver(_, let body, _, _)? = try await owner.reply() { bodies += body }
             #expect(bodies == (0..<200).map { UInt8($0) })
         }
     }
@@ -130,7 +130,7 @@ struct ResilienceTests {
             let sender = try await broker.session()
             for number in 0..<count { try await sender.write(Self.send(number, to: "n!1")) }
             var bodies: [UInt8] = []
-            while bodies.count < count, case .deliver(_, let body, _)? = try await owner.reply() { bodies += body }
+            while bodies.count < count, case .deliver(_, let body, _, _)? = try await owner.reply() { bodies += body }
             #expect(bodies == (0..<count).map { UInt8(truncatingIfNeeded: $0) })
         }
     }
@@ -189,7 +189,7 @@ struct ResilienceTests {
             for number in 0..<2_000 { try await sender.write(Self.send(number, id: RequestID(number + 1), to: "n!1")) }
             #expect(try await sender.settled() == (1...2_000).map { .ack(RequestID($0)) })
             for number in 0..<2_000 {
-                guard case .deliver(_, let body, _)? = try await owner.reply() else {
+                guard case .deliver(_, let body, _, _)? = try await owner.reply() else {
                     Issue.record("message \(number) is missing")
                     return
                 }

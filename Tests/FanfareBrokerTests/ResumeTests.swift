@@ -48,7 +48,7 @@ struct ResumeTests {
     }
 
     private func numbers(_ replies: [Reply]) -> [UInt8] {
-        replies.compactMap { if case .deliver(_, let body, _) = $0 { body.first } else { nil } }
+        replies.compactMap { if case .deliver(_, let body, _, _) = $0 { body.first } else { nil } }
     }
 
     private static var small: Limits {

@@ -190,6 +190,8 @@ struct StateTests {
         broker.say(.groupAdd(id: 3, group: "hall", channels: ["m!z", "n!a"], groupExpiry: Milliseconds(60_000)), other)
         broker.say(.send(id: nil, channel: "n!a", body: [1, 2, 3], SendOptions()), other)
         broker.say(.send(id: nil, channel: "work", body: Body(repeating: 9, count: 40), SendOptions()), other)
+        let trace = TraceContext([.init("traceparent", "00-1-2-01"), .init("baggage", "")])
+        broker.say(.send(id: nil, channel: "work", body: [8], SendOptions(trace: trace)), other)
         broker.say(.send(id: nil, channel: "x!1", body: [4], SendOptions()), other)
         broker.say(.receive(id: 4, channel: "empty", count: 3), other)
         broker.core.setCongested(true, owner, now: broker.now, into: &broker.effects)

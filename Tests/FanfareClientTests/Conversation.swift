@@ -40,7 +40,7 @@ final class Conversation: LayerDelegate {
     func layerDidFinishBurst() {}
 
     func layerDidReceive(_ push: Reply) {
-        if case .deliver(_, let body, _) = push { delivered.append(ResumingBroker.number(of: body)) }
+        if case .deliver(_, let body, _, _) = push { delivered.append(ResumingBroker.number(of: body)) }
     }
 
     /// Sends the next number, with an answer or without.

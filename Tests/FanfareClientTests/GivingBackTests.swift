@@ -9,6 +9,7 @@ import Testing
 struct GivingBackTests {
     @Test func `what was on its way when a layer closes is given back before it says goodbye`() async throws {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let trace = TraceContext([.init("traceparent", "00-1-2-01")])
         let requests = try await loop.submit {
             let broker = ScriptedBroker()
             let limits = Limits()
@@ -34,7 +35,8 @@ struct GivingBackTests {
                     body: Body([0x80]),
                     order: token,
                     deadline: Instant(nanoseconds: 1),
-                    remaining: Milliseconds(1_000)
+                    remaining: Milliseconds(1_000),
+                    trace: trace
                 )
                 session.linkReceived(.handOut(token, handOut))
             }
@@ -48,6 +50,7 @@ struct GivingBackTests {
         }.get()
         let givenBack = requests.indices.filter { if case .giveBack = requests[$0] { true } else { false } }
         #expect(givenBack.count == 2)
+        for case .giveBack(_, _, let message) in requests { #expect(message.trace == trace) }
         let goodbye = try #require(requests.firstIndex { if case .goodbye = $0 { true } else { false } })
         #expect(goodbye == requests.indices.last)
     }

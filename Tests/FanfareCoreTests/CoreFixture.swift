@@ -37,7 +37,7 @@ struct Broker {
         /// The texts pushed to `session`, in order.
         func delivered(to session: SessionID) -> [String] {
             self[session].compactMap {
-                if case .deliver(_, let body, _) = $0 { String(decoding: body, as: UTF8.self) } else { nil }
+                if case .deliver(_, let body, _, _) = $0 { String(decoding: body, as: UTF8.self) } else { nil }
             }
         }
     }

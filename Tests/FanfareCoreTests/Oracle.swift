@@ -28,8 +28,16 @@ struct Oracle {
         var missed: UInt64 = 0
     }
 
-    struct Message {
+    /// What a sender wrote, and what that counts for where bytes are bounded.
+    struct Content {
         let body: Body
+        let trace: TraceContext?
+
+        var bytes: Int { body.count + trace.heldBytes }
+    }
+
+    struct Message {
+        let content: Content
         let order: UInt64
         let deadline: Instant
     }
@@ -49,7 +57,7 @@ struct Oracle {
         /// Longest waiting first.
         var receives: [Receive] = []
         var isDeclared = false
-        /// Body sizes of what was pushed to the owner and not yet taken, oldest first.
+        /// Sizes of what was pushed to the owner and not yet taken, oldest first.
         var pushed: [Int] = []
         /// Group messages the owner says wait in its buffer.
         var held: UInt64 = 0
@@ -224,8 +232,10 @@ struct Oracle {
             let channel = channels[index]
             for message in channel.queue {
                 let remaining = now.milliseconds(until: message.deadline)
-                say(.deliver(channel: channel.address.name, body: message.body, remaining: remaining), to: session.id)
-                channels[index].pushed.append(message.body.count)
+                let (body, trace) = (message.content.body, message.content.trace)
+                let name = channel.address.name
+                say(.deliver(channel: name, body: body, remaining: remaining, trace: trace), to: session.id)
+                channels[index].pushed.append(message.content.bytes)
             }
             channels[index].queue = []
         }

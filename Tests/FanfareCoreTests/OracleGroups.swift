@@ -134,13 +134,15 @@ extension Oracle {
         }
         var delivery = GroupDelivery(group: group, body: body, remaining: now.milliseconds(until: deadline))
         delivery.exclude = options.exclude
+        delivery.trace = options.trace
         if wantsOutcome, !owners.isEmpty { delivery.outcome = nextToken() }
         for owner in owners { say(.groupDeliver(delivery), to: owner) }
         if !owners.isEmpty { said.fanOuts.append(owners) }
         var accepted: UInt64 = 0
         var dropped = miss(members, of: address)
         for member in members where owner(of: member) == nil {
-            if enqueue(body, in: member.channelAddress, until: deadline, under: session.policy) == .there {
+            let content = Content(body: body, trace: options.trace)
+            if enqueue(content, in: member.channelAddress, until: deadline, under: session.policy) == .there {
                 accepted += 1
             } else {
                 dropped += 1

@@ -36,7 +36,7 @@ extension Oracle {
         Set(
             channels.map { channel in
                 let owner = sessions.first { owns($0, channel) }
-                let bytes = channel.queue.map(\.body.count).reduce(0, +) + channel.pushed.reduce(0, +)
+                let bytes = channel.queue.map(\.content.bytes).reduce(0, +) + channel.pushed.reduce(0, +)
                 return [
                     "namespace": .string(channel.address.namespace),
                     "channel": .string(channel.address.name),

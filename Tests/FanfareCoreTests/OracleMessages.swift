@@ -23,7 +23,8 @@ extension Oracle {
             end(session.id)
             said.closed.append(session.id)
         case .send(let id, let channel, let body, let options):
-            try send(body, to: channel, expiry: options.expiry, isAnswered: id != nil, by: session)
+            let content = Content(body: body, trace: options.trace)
+            try send(content, to: channel, expiry: options.expiry, isAnswered: id != nil, by: session)
             acknowledge(id, to: session.id)
         case .receive(let id, let channel, let count):
             try receive(id, channel, count, by: session)
@@ -88,7 +89,7 @@ extension Oracle {
     // MARK: One channel
 
     private mutating func send(
-        _ body: Body,
+        _ content: Content,
         to channel: String,
         expiry: Milliseconds?,
         isAnswered: Bool,
@@ -96,7 +97,7 @@ extension Oracle {
     ) throws(Failure) {
         try requireChannel(channel)
         let address = Address(namespace: session.namespace, name: channel)
-        guard body.count <= limits.bodyBytes else {
+        guard content.body.count <= limits.bodyBytes else {
             drop(1, .tooLarge, of: address)
             throw Failure(.messageTooLarge, "")
         }
@@ -104,8 +105,8 @@ extension Oracle {
         guard deadline > now else { return drop(1, .expired, of: address) }
         try requireRow(address)
         if let owner = owner(of: channel, in: session.namespace) {
-            try offer(body, in: address, of: owner, until: deadline, isAnswered: isAnswered)
-        } else if enqueue(body, in: address, until: deadline, under: session.policy) == .refused {
+            try offer(content, in: address, of: owner, until: deadline, isAnswered: isAnswered)
+        } else if enqueue(content, in: address, until: deadline, under: session.policy) == .refused {
             throw Failure(.channelFull, "")
         }
     }
@@ -120,12 +121,12 @@ extension Oracle {
 
     /// Hands a message to the longest-waiting receive, or queues it, or does what the sender's overflow policy says.
     mutating func enqueue(
-        _ body: Body,
+        _ content: Content,
         in address: Address,
         until deadline: Instant,
         under policy: Policy
     ) -> Fate {
-        while isFull(address, for: body, under: policy) {
+        while isFull(address, for: content, under: policy) {
             let overflow = policy.overflow(of: address.name)
             drop(1, .full, of: address)
             if overflow == .dropNewest { return .dropped }
@@ -135,24 +136,24 @@ extension Oracle {
             channels[index].queue.removeFirst()
         }
         lastOrder += 1
-        let message = Message(body: body, order: lastOrder, deadline: deadline)
+        let message = Message(content: content, order: lastOrder, deadline: deadline)
         let index = row(of: address)
         if !handToReader(message, of: index) { channels[index].queue.append(message) }
         return .there
     }
 
     /// Whether one more message would not fit a queue; where a receive waits there is always room.
-    private func isFull(_ address: Address, for body: Body, under policy: Policy) -> Bool {
+    private func isFull(_ address: Address, for content: Content, under policy: Policy) -> Bool {
         let channel = channels.first { $0.address == address }
         guard channel?.receives.isEmpty ?? true else { return false }
-        return channel?.queue.count ?? 0 >= policy.capacity(of: address.name) || !hasBytes(for: body, in: address)
+        return channel?.queue.count ?? 0 >= policy.capacity(of: address.name) || !hasBytes(for: content, in: address)
     }
 
-    /// Whether the byte bounds of the channel and of the broker leave room for `body`.
-    private func hasBytes(for body: Body, in address: Address) -> Bool {
-        let here = channels.first { $0.address == address }?.queue.map(\.body.count).reduce(0, +) ?? 0
-        let everywhere = channels.flatMap(\.queue).map(\.body.count).reduce(0, +)
-        return here + body.count <= limits.channelBytes && everywhere + body.count <= limits.queuedBytes
+    /// Whether the byte bounds of the channel and of the broker leave room for a message.
+    private func hasBytes(for content: Content, in address: Address) -> Bool {
+        let here = channels.first { $0.address == address }?.queue.map(\.content.bytes).reduce(0, +) ?? 0
+        let everywhere = channels.flatMap(\.queue).map(\.content.bytes).reduce(0, +)
+        return here + content.bytes <= limits.channelBytes && everywhere + content.bytes <= limits.queuedBytes
     }
 
     /// Gives `message` to the receive that waits longest, if one waits.
@@ -168,10 +169,11 @@ extension Oracle {
     private mutating func hand(_ message: Message, of address: Address, to receive: Receive) {
         let remaining = now.milliseconds(until: message.deadline)
         let handOut = HandOut(
-            body: message.body,
+            body: message.content.body,
             order: message.order,
             deadline: message.deadline,
-            remaining: remaining
+            remaining: remaining,
+            trace: message.content.trace
         )
         said.handOuts.append((address, handOut))
         say(.handOut(receive.id, handOut), to: receive.session)
@@ -214,9 +216,10 @@ extension Oracle {
         guard deadline > now else { return drop(1, .expired, of: address) }
         try requireRow(address)
         let index = row(of: address)
-        let message = Message(body: given.body, order: min(given.order, lastOrder), deadline: deadline)
+        let content = Content(body: given.body, trace: given.trace)
+        let message = Message(content: content, order: min(given.order, lastOrder), deadline: deadline)
         if handToReader(message, of: index) { return }
-        guard hasBytes(for: given.body, in: address) else {
+        guard hasBytes(for: content, in: address) else {
             drop(1, .full, of: address)
             throw Failure(.channelFull, "")
         }

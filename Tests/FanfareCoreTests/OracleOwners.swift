@@ -6,18 +6,18 @@ extension Oracle {
 
     /// Pushes a message to the owner of a process channel, or does what the owner's overflow policy says.
     mutating func offer(
-        _ body: Body,
+        _ content: Content,
         in address: Address,
         of owner: Session,
         until deadline: Instant,
         isAnswered: Bool
     ) throws(Failure) {
-        guard let reason = refusal(of: body, in: address, by: owner) else {
-            return push(body, in: address, to: owner, until: deadline)
+        guard let reason = refusal(of: content, in: address, by: owner) else {
+            return push(content, in: address, to: owner, until: deadline)
         }
         let overflow = owner.policy.overflow(of: address.name)
         if overflow == .dropOldest, reason == .full, hasMargin(address, of: owner) {
-            return push(body, in: address, to: owner, until: deadline)
+            return push(content, in: address, to: owner, until: deadline)
         }
         drop(1, reason, of: address)
         switch overflow {
@@ -30,23 +30,24 @@ extension Oracle {
         if overflow == .reject || overflow == .disconnect { throw Failure(.channelFull, "") }
     }
 
-    private mutating func push(_ body: Body, in address: Address, to owner: Session, until deadline: Instant) {
+    private mutating func push(_ content: Content, in address: Address, to owner: Session, until deadline: Instant) {
         let index = row(of: address)
         tellGaps(of: index, to: owner.id)
-        channels[index].pushed.append(body.count)
+        channels[index].pushed.append(content.bytes)
         let remaining = now.milliseconds(until: deadline)
-        say(.deliver(channel: address.name, body: body, remaining: remaining), to: owner.id)
+        let (body, trace) = (content.body, content.trace)
+        say(.deliver(channel: address.name, body: body, remaining: remaining, trace: trace), to: owner.id)
     }
 
     /// Why the owner of a process channel cannot be pushed one more message, if it cannot.
-    private func refusal(of body: Body, in address: Address, by owner: Session) -> DropReason? {
+    private func refusal(of content: Content, in address: Address, by owner: Session) -> DropReason? {
         if owner.isCongested { return .linkOverflow }
         let channel = channels.first { $0.address == address }
         var unread = channel?.unread ?? 0
         if owner.policy.capacityScope == .process {
             unread = channels.filter { owns(owner, $0) }.map(\.unread).reduce(0, Self.sum)
         }
-        let bytes = (channel?.pushed.reduce(0, +) ?? 0) + body.count
+        let bytes = (channel?.pushed.reduce(0, +) ?? 0) + content.bytes
         let hasRoom = unread < UInt64(owner.policy.capacity(of: address.name)) && bytes <= limits.channelBytes
         return hasRoom ? nil : .full
     }

@@ -181,6 +181,13 @@ extension Simulation {
         return body + [UInt8](repeating: 0, count: padding + 3 - min(body.count, 3))
     }
 
+    /// Mostly none, as where nobody traces.
+    private mutating func trace() -> TraceContext? {
+        guard random.chance(10) else { return nil }
+        let value = String(repeating: "x", count: random.below(120))
+        return TraceContext((0...random.below(4)).map { .init("h\($0)", value) })
+    }
+
     private mutating func requestID() -> RequestID {
         lastRequest += 1
         return lastRequest
@@ -215,7 +222,8 @@ extension Simulation {
         switch kind {
         case .ping: .ping(requestID())
         case .goodbye: .goodbye
-        case .send: .send(id: optionalID(), channel: channel(), body: body(), SendOptions(expiry: expiry()))
+        case .send:
+            .send(id: optionalID(), channel: channel(), body: body(), SendOptions(expiry: expiry(), trace: trace()))
         case .receive: receive(session)
         case .cancel: cancel(session)
         case .report: .report(report(session))
@@ -259,7 +267,7 @@ extension Simulation {
         guard !own.isEmpty else { return .ping(requestID()) }
         let index = random.chance(50) ? random.pick(own) : own[own.count - 1 - random.below(min(own.count, 4))]
         let (_, channel, handOut) = random.chance(90) ? handedOut.remove(at: index) : handedOut[index]
-        var message = GivenBack(body: handOut.body, order: handOut.order, deadline: handOut.deadline)
+        var message = GivenBack(handOut)
         if random.chance(2) { message.order = random.pick([0, .max]) }
         if random.chance(1) { message.body += [UInt8](repeating: 0, count: limits.bodyBytes) }
         if random.chance(2) { message.deadline = Instant(nanoseconds: random.pick([0, .max])) }
@@ -293,6 +301,7 @@ extension Simulation {
         var options = GroupSendOptions(expiry: expiry())
         if random.chance(25) { options.exclude = names(4) { $0.channel() } }
         options.wantsOutcome = random.chance(40)
+        options.trace = trace()
         return .groupSend(id: optionalID(), group: group(), body: body(), options)
     }
 

@@ -64,7 +64,7 @@ struct Properties {
                     return "a message was handed out at or past its deadline"
                 }
                 if let complaint = reach(Copy(address: address, body: handOut.body), now) { return complaint }
-            case .reply(.deliver(let channel, let body, let remaining), let session):
+            case .reply(.deliver(let channel, let body, let remaining, _), let session):
                 delivers += 1
                 guard remaining.value > 0 else { return "a message was delivered at or past its deadline" }
                 let namespace = sessions[session]?.namespace ?? ""

@@ -73,7 +73,7 @@ extension Simulation {
     func brief(_ reply: Reply) -> String {
         switch reply {
         case .error(let id, let failure): "error \(brief(id)) \(failure.code.name): \(failure.text)"
-        case .deliver(let channel, let body, let remaining):
+        case .deliver(let channel, let body, let remaining, _):
             "deliver \(channel) \(brief(body)) for \(remaining.value) ms"
         case .handOut(let id, let handOut):
             "hand out \(id) \(brief(handOut.body)) order \(handOut.order) until \(handOut.deadline.nanoseconds)"

@@ -10,7 +10,7 @@ enum MeaningOfFrames {
         case .pong(let id): return frame(.pong, ["id": .count(id)])
         case .goodbye: return frame(.goodbye, [:])
         case .send(let id, let channel, let body, let options):
-            let map = present(["expiry_milliseconds": options.expiry.map(of)])
+            let map = present(["expiry_milliseconds": options.expiry.map(of), "trace": options.trace.map(of)])
             return frame(
                 .send,
                 ["id": of(id), "channel": .string(channel), "body": .binary(body), "options": nonempty(map)]
@@ -27,6 +27,7 @@ enum MeaningOfFrames {
                 [
                     "id": of(id), "channel": .string(channel), "body": .binary(message.body),
                     "order": .count(message.order), "deadline": .count(message.deadline.nanoseconds),
+                    "options": nonempty(present(["trace": message.trace.map(of)])),
                 ]
             )
         case .report(let report): return self.report(report)
@@ -72,10 +73,13 @@ enum MeaningOfFrames {
             guard case .map(var map) = frame(.result, ["id": .count(id)]) else { return .null }
             map["value"] = value
             return .map(map)
-        case .deliver(let channel, let body, let remaining):
+        case .deliver(let channel, let body, let remaining, let trace):
             return frame(
                 .deliver,
-                ["channel": .string(channel), "body": .binary(body), "remaining": of(remaining)]
+                [
+                    "channel": .string(channel), "body": .binary(body), "remaining": of(remaining),
+                    "options": nonempty(present(["trace": trace.map(of)])),
+                ]
             )
         case .handOut(let id, let message):
             return frame(
@@ -83,6 +87,7 @@ enum MeaningOfFrames {
                 [
                     "id": .count(id), "body": .binary(message.body), "order": .count(message.order),
                     "deadline": .count(message.deadline.nanoseconds), "remaining": of(message.remaining),
+                    "options": nonempty(present(["trace": message.trace.map(of)])),
                 ]
             )
         case .clock(let time): return frame(.clock, ["milliseconds": of(time)])
@@ -187,7 +192,7 @@ enum MeaningOfFrames {
             let map = present([
                 "expiry_milliseconds": options.expiry.map(of),
                 "exclude": options.exclude.isEmpty ? .none : names(options.exclude),
-                "outcome": options.wantsOutcome ? true : .none,
+                "outcome": options.wantsOutcome ? true : .none, "trace": options.trace.map(of),
             ])
             return frame(
                 .groupSend,
@@ -230,7 +235,7 @@ enum MeaningOfFrames {
     private static func groupDelivery(_ delivery: GroupDelivery) -> MessageValue {
         let map = present([
             "exclude": delivery.exclude.isEmpty ? .none : names(delivery.exclude),
-            "outcome": delivery.outcome.map { .count($0) },
+            "outcome": delivery.outcome.map { .count($0) }, "trace": delivery.trace.map(of),
         ])
         return frame(
             .groupDeliver,
@@ -275,6 +280,10 @@ enum MeaningOfFrames {
 
     private static func of(_ id: RequestID?) -> MessageValue? {
         id.map { .count($0) }
+    }
+
+    private static func of(_ trace: TraceContext) -> MessageValue {
+        .map(Dictionary(trace.entries.map { ($0.key, .string($0.value)) }, uniquingKeysWith: { $1 }))
     }
 
     private static func of(_ time: Milliseconds) -> MessageValue {

@@ -58,6 +58,8 @@ extension RoundTripTests {
             .send(id: nil, channel: "", body: [], SendOptions()),
             .send(id: largestID, channel: "p.n!a", body: body, SendOptions(expiry: Milliseconds(largest))),
             .send(id: 1, channel: "c", body: Body(repeating: 1, count: 2 * 1_048_576), SendOptions()),
+            .send(id: 1, channel: "c", body: body, SendOptions(trace: trace)),
+            .send(id: nil, channel: "c", body: body, SendOptions(expiry: Milliseconds(1), trace: largestTrace)),
             .receive(id: 1, channel: "c", count: 1),
             .receive(id: 1, channel: "c", count: 65_535),
             .cancel(id: 1, target: largestID),
@@ -67,6 +69,11 @@ extension RoundTripTests {
                 GivenBack(body: body, order: largest, deadline: Instant(nanoseconds: largest))
             ),
             .giveBack(id: 3, channel: "c", GivenBack(body: [], order: 0, deadline: Instant(nanoseconds: 0))),
+            .giveBack(
+                id: nil,
+                channel: "c",
+                GivenBack(body: [], order: 0, deadline: Instant(nanoseconds: 0), trace: trace)
+            ),
             .report(Report(received: 0, taken: [], dropped: [])),
             .report(
                 Report(
@@ -94,9 +101,11 @@ extension RoundTripTests {
                 GroupSendOptions(
                     expiry: Milliseconds(1),
                     exclude: [String](repeating: "p.n!a", count: 256),
-                    wantsOutcome: true
+                    wantsOutcome: true,
+                    trace: largestTrace
                 )
             ),
+            .groupSend(id: nil, group: "g", body: body, GroupSendOptions(trace: trace)),
             .groupSend(id: 1, group: "g", body: [], GroupSendOptions(wantsOutcome: true)),
             .outcome(token: largest, accepted: 0, dropped: largest),
             .flush(1),
@@ -107,6 +116,10 @@ extension RoundTripTests {
             .admin(1, command: "kick", arguments: ["session": 1, "deep": ["a": [nil, true, 0.5]]]),
         ]
     }
+
+    /// One header, and as much as there may be.
+    static let trace = TraceContext([.init("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")])
+    static let largestTrace = TraceContext(["a", "b", "", "ä"].map { .init($0, String(repeating: "é", count: 63)) })
 
     static var replies: [Reply] {
         var limits = Limits()
@@ -125,6 +138,9 @@ extension RoundTripTests {
         let plainDelivery = delivery
         delivery.exclude = ["a", "b"]
         delivery.outcome = largest
+        delivery.trace = largestTrace
+        var tracedDelivery = plainDelivery
+        tracedDelivery.trace = trace
         return [
             .welcome(welcome), .welcome(resumable), .welcome(resumed),
             .ping(1),
@@ -133,6 +149,17 @@ extension RoundTripTests {
             .result(1, nil),
             .result(1, ["rows": [["a": .int(.min), "b": .int(.max)]], "bytes": .binary([0xff])]),
             .deliver(channel: "p.n!a", body: body, remaining: Milliseconds(0)),
+            .deliver(channel: "p.n!a", body: body, remaining: Milliseconds(0), trace: trace),
+            .handOut(
+                1,
+                HandOut(
+                    body: [],
+                    order: 1,
+                    deadline: Instant(nanoseconds: 1),
+                    remaining: Milliseconds(1),
+                    trace: largestTrace
+                )
+            ),
             .handOut(
                 1,
                 HandOut(
@@ -147,6 +174,7 @@ extension RoundTripTests {
             .gap(Gap(name: "c", count: 1, reason: .full)),
             .gap(Gap(name: "c", count: 1, reason: .full, isClosed: true)),
             .groupDeliver(plainDelivery),
+            .groupDeliver(tracedDelivery),
             .groupDeliver(delivery),
             .members(group: "g", added: [], removed: []),
             .members(group: "g", added: [String](repeating: "c", count: 10_000), removed: ["a"]),

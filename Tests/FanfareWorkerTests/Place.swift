@@ -36,9 +36,10 @@ final class Place {
     func worker(
         _ name: String,
         _ limits: WorkerLimits = WorkerLimits(),
-        router: Router = .chat
+        router: Router = .chat,
+        tracing: MessageTracing? = nil
     ) async throws -> WorkerServer {
-        let worker = try await Self.worker(name, limits, brokers: [endpoint], port: 0, router: router)
+        let worker = try await Self.worker(name, limits, brokers: [endpoint], port: 0, router: router, tracing)
         workers.append(worker)
         return worker
     }
@@ -58,13 +59,15 @@ final class Place {
         _ limits: WorkerLimits,
         brokers: [Endpoint],
         port: Int,
-        router: Router
+        router: Router,
+        _ tracing: MessageTracing? = nil
     ) async throws -> WorkerServer {
         var configuration = WorkerServer.Configuration()
         configuration.name = name
         configuration.brokers = brokers
         configuration.listenPort = port
         configuration.workerLimits = limits
+        configuration.tracing = tracing
         return try await WorkerServer.start(configuration, router: router, logger: logger)
     }
 

@@ -87,7 +87,7 @@ package struct StateFailure: Error, Sendable, Equatable {
 enum StateFormat {
     static let magic = Array("FANFSTAT".utf8)
     /// Another one is refused: a broker that does not know what it reads begins anew.
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
     static let digestBytes = 32
     static let headBytes = magic.count + 4
     /// Elements in one batch.
@@ -106,7 +106,7 @@ enum StateFormat {
         case kept
         /// namespace, name, attributes, held, messages, drops, [reason, count, ...]
         case channel
-        /// [body, order, life, age, ...] of the last channel
+        /// [body, order, life, age, [key, value, ...] of the trace context or nil, ...] of the last channel
         case queue
         /// [session, id, count, ...] of the last channel
         case readers

@@ -161,14 +161,14 @@ struct StateDecoder {
         while fields.hasMore {
             switch kind {
             case .queue:
-                state.core.channels[last].queue.append(
-                    CoreState.Message(
-                        body: try fields.binary(),
-                        order: try fields.bits(),
-                        life: try fields.bits(),
-                        age: try fields.bits()
-                    )
+                var message = CoreState.Message(
+                    body: try fields.binary(),
+                    order: try fields.bits(),
+                    life: try fields.bits(),
+                    age: try fields.bits()
                 )
+                message.trace = try fields.optionalList().map(trace)
+                state.core.channels[last].queue.append(message)
             case .readers:
                 state.core.channels[last].readers.append(
                     CoreState.Reader(session: try fields.index(), id: try fields.bits(), count: try fields.index())
@@ -179,6 +179,14 @@ struct StateDecoder {
                 )
             }
         }
+    }
+
+    private func trace(_ texts: [MessageValue]) throws(StateFailure) -> TraceContext {
+        var list = StateFields(texts)
+        var entries: [TraceContext.Entry] = []
+        while list.hasMore { entries.append(TraceContext.Entry(try list.string(), try list.string())) }
+        guard let trace = TraceContext(entries) else { throw damaged("a trace context without bounds") }
+        return trace
     }
 
     private mutating func group(_ fields: inout StateFields) throws(StateFailure) {

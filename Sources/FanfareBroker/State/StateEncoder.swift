@@ -104,8 +104,13 @@ struct StateEncoder {
         var batch: [MessageValue] = []
         var bytes = 0
         for message in queue {
-            batch += [.binary(message.body), .bits(message.order), .bits(message.life), .bits(message.age)]
-            bytes += message.body.count
+            let trace = message.trace.map { trace in
+                MessageValue.array(trace.entries.flatMap { [.string($0.key), .string($0.value)] })
+            }
+            batch += [
+                .binary(message.body), .bits(message.order), .bits(message.life), .bits(message.age), trace ?? .null,
+            ]
+            bytes += message.body.count + (message.trace?.payloadBytes ?? 0)
             guard batch.count >= StateFormat.batch || bytes >= StateFormat.batchBytes else { continue }
             try record(.queue, batch)
             batch.removeAll(keepingCapacity: true)

@@ -63,9 +63,9 @@ final class BackgroundChannel: Sendable {
     func consume(_ handling: HandlerTasks) async throws {
         var (failures, refusals) = (HandlerBackoff(), HandlerBackoff())
         while !Task.isCancelled {
-            let message: [String: MessageValue]
+            let (message, arrival): ([String: MessageValue], MessageTracing.Arrival?)
             do {
-                message = try await layer.receive(from: name)
+                (message, arrival) = try await layer.traced(from: name)
             } catch is CancellationError {
                 return
             } catch {
@@ -77,7 +77,7 @@ final class BackgroundChannel: Sendable {
             }
             refusals = HandlerBackoff()
             // Whatever has been handed over is handled, also when the stop came in the meantime.
-            switch await handle(message, handling) {
+            switch await handle(message, arrival, handling) {
             case .succeeded: failures = HandlerBackoff()
             case .failed: await pause(failures.next())
             case .dropped: break
@@ -99,20 +99,24 @@ final class BackgroundChannel: Sendable {
         try? await timing.sleep(duration)
     }
 
-    private func handle(_ message: [String: MessageValue], _ handling: HandlerTasks) async -> Outcome {
+    private func handle(
+        _ message: [String: MessageValue],
+        _ arrival: MessageTracing.Arrival?,
+        _ handling: HandlerTasks
+    ) async -> Outcome {
         state.withLock { state in
             state.health.taken += 1
             state.health.running += 1
         }
         let context = BackgroundContext(channel: name, message: message, layer: layer, logger: logger)
-        let outcome = await handling.run { await self.attempt(context) }
+        let outcome = await handling.run { await self.attempt(context, arrival) }
         count(outcome)
         return outcome
     }
 
-    private func attempt(_ context: BackgroundContext) async -> Outcome {
+    private func attempt(_ context: BackgroundContext, _ arrival: MessageTracing.Arrival?) async -> Outcome {
         do {
-            try await plan.handle(context)
+            try await arrival.handling { try await plan.handle(context) }
             return .succeeded
         } catch let unreadable as BackgroundPlan.Unreadable {
             log(.dropped, "a message was dropped: no handler can read it", unreadable.reason)
@@ -142,7 +146,9 @@ final class BackgroundChannel: Sendable {
         guard let suppressed = admitted else { return }
         logger.warning(
             text,
-            metadata: ["reason": "\(String(describing: error).prefix(1_024))", "suppressed": "\(suppressed)"]
+            metadata: [
+                "reason": "\(String(describing: error).prefix(1_024))", "suppressed": .stringConvertible(suppressed),
+            ]
         )
     }
 }

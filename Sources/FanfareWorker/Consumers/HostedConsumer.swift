@@ -43,9 +43,18 @@ final class HostedConsumer<C: Consumer>: SocketService {
         }
     }
 
-    func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool {
+    func handle(
+        _ message: MessageValue,
+        for socket: Socket,
+        from arrival: MessageTracing.Arrival?,
+        taken: (() -> Void)?
+    ) -> Bool {
         guard let prepared, let session = session(socket) else { return false }
-        return session.handle(prepared, taken: taken)
+        guard let arrival else { return session.handle(prepared, taken: taken) }
+        return session.handle(
+            { consumer, socket in try await arrival.handling { try await prepared(consumer, socket) } },
+            taken: taken
+        )
     }
 
     func missed(_ missed: Missed, _ socket: Socket) {

@@ -146,6 +146,8 @@ public final class WebSocket: Sendable {
 /// worker has asked the broker before.
 public struct WorkerLayer: Sendable {
     let worker: NIOLoopBound<WorkerLoop>
+    /// Where there is a tracer.
+    let tracing: MessageTracing?
 
     /// Sends a message to every member of a group. Returns when it is on its way to the broker. While there is none it
     /// waits for one, at most ``WorkerLimits/sendsWaitSeconds``.
@@ -153,9 +155,13 @@ public struct WorkerLayer: Sendable {
     /// - Throws: `ChannelLayerError`: `messageTooLarge`, `badName`, `notConnected`.
     public func groupSend(_ message: [String: MessageValue], to group: String) async throws {
         let body = MessagePack.encode(.map(message))
+        try await tracing.producing(.groupSend, to: group) { try await publish(body, to: group, $0) }
+    }
+
+    private func publish(_ body: Body, to group: String, _ trace: TraceContext?) async throws {
         let result: Result<WorkerLoop.Published, Failure> = await withCheckedContinuation { continuation in
             worker.eventLoop.execute { [worker] in
-                let published = worker.value.publish(body, to: group) { failure in
+                let published = worker.value.publish(body, to: group, trace: trace) { failure in
                     continuation.resume(returning: failure.map { .failure($0) } ?? .success(.sent))
                 }
                 if published != .waits { continuation.resume(returning: .success(published)) }
@@ -185,12 +191,14 @@ public struct WorkerLayer: Sendable {
     /// - Throws: `ChannelLayerError`: `channelFull`, `messageTooLarge`, `badName`, `notConnected`.
     public func send(_ message: [String: MessageValue], to channel: String) async throws {
         let body = MessagePack.encode(.map(message))
-        let result: Result<MessageValue, Failure> = await withCheckedContinuation { continuation in
-            worker.eventLoop.execute { [worker] in
-                worker.value.link.send(body, to: channel) { continuation.resume(returning: $0) }
+        try await tracing.producing(.send, to: channel) { trace in
+            let result: Result<MessageValue, Failure> = await withCheckedContinuation { continuation in
+                worker.eventLoop.execute { [worker] in
+                    worker.value.link.send(body, to: channel, trace: trace) { continuation.resume(returning: $0) }
+                }
             }
+            if case .failure(let failure) = result { throw ChannelLayerError(failure) }
         }
-        if case .failure(let failure) = result { throw ChannelLayerError(failure) }
     }
 
     /// Sends a value to a channel as a message of `type`.

@@ -2,6 +2,7 @@ import FanfareClient
 import FanfareModel
 public import Logging
 public import ServiceLifecycle
+public import Tracing
 import UnixSignals
 
 /// A worker: serves WebSockets and the pages around them, joined to all other workers by a broker.
@@ -38,6 +39,9 @@ public struct Worker: Service {
         public var stopWithinSeconds = 10.0
         /// Called once, when connections are taken, with the port: the one the system chose when ``listen`` ends in `:0`.
         public var onReady: (@Sendable (_ port: Int) -> Void)?
+        /// Makes the spans of messages, and joins them to those of other processes; `nil`: what the process has
+        /// bootstrapped (`InstrumentationSystem`) by the time the worker runs, if it has.
+        public var tracer: (any Tracer)?
 
         /// Called once a second with what the worker holds and has counted, for the metrics system of the program. On the
         /// worker's event loop: keep it and return.
@@ -124,6 +128,7 @@ public struct Worker: Service {
         plan.drainDelay = Milliseconds(seconds: configuration.drainDelaySeconds)
         plan.origins = configuration.origins
         plan.onHealth = configuration.onHealth
+        if let tracer = configuration.tracer { plan.tracing = MessageTracing(tracer) }
         plan.tls = configuration.tlsFiles.map { .init(certificateFile: $0.certificate, keyFile: $0.key) }
         return plan
     }

@@ -1,3 +1,4 @@
+import FanfareClient
 import FanfareModel
 import FanfareProtocol
 import FanfareTransport
@@ -18,10 +19,11 @@ extension WorkerLink {
         }
         let audiences = worker.fanOut.audiences(of: delivery.group)
         guard !audiences.isEmpty else { return }
+        let arrival = worker.tracing?.arrival(delivery.trace, at: delivery.group)
         let message = delivery.remaining.value > 0 ? try? reader.value(delivery.body) : nil
         let excluded = Set(delivery.exclude.compactMap { worker.socket(named: $0)?.number })
         for audience in audiences where audience.count > 0 {
-            guard let message, let reached = send(message, delivery.group, to: audience, excluded) else {
+            guard let message, let reached = send(message, delivery.group, arrival, to: audience, excluded) else {
                 dropped += drop(delivery, audience, excluded)
                 continue
             }
@@ -34,14 +36,17 @@ extension WorkerLink {
     private func send(
         _ message: MessageValue,
         _ group: String,
+        _ arrival: MessageTracing.Arrival?,
         to audience: Audience,
         _ excluded: Set<UInt64>
     ) -> (accepted: Int, dropped: Int)? {
         guard !excluded.isEmpty else {
             let members = audience.count
             switch worker.fanOut.gather(for: audience, { render(message, for: audience, into: &$0) }) {
-            case .frames: return (members, 0)
-            case .each: return handle(message, group, for: Array(audience.sockets), audience.service)
+            case .frames:
+                arrival?.handled()
+                return (members, 0)
+            case .each: return handle(message, group, arrival, for: Array(audience.sockets), audience.service)
             case .unknown: return nil
             }
         }
@@ -50,8 +55,9 @@ extension WorkerLink {
         let members = audience.sockets.filter { !excluded.contains($0.number) }
         switch rendering {
         case .unknown: return nil
-        case .each: return handle(message, group, for: members, audience.service)
+        case .each: return handle(message, group, arrival, for: members, audience.service)
         case .frames:
+            arrival?.handled()
             worker.fanOut.flush()
             worker.fanOut.countSent(members.count)
             frames.withUnsafeBytes { bytes in
@@ -75,12 +81,13 @@ extension WorkerLink {
     private func handle(
         _ message: MessageValue,
         _ group: String,
+        _ arrival: MessageTracing.Arrival?,
         for members: [Socket],
         _ service: any SocketService
     ) -> (accepted: Int, dropped: Int) {
         var accepted = 0
         for member in members {
-            if service.handle(message, for: member, taken: nil) {
+            if service.handle(message, for: member, from: arrival, taken: nil) {
                 accepted += 1
             } else {
                 worker.counters.handlersFull += 1
@@ -106,7 +113,7 @@ extension WorkerLink {
     }
 
     /// Passes a message of a channel to its socket.
-    func deliver(_ body: Body, to channel: String, remaining: Milliseconds) {
+    func deliver(_ body: Body, to channel: String, remaining: Milliseconds, _ trace: TraceContext?) {
         worker.counters.directMessages += 1
         guard let socket = worker.socket(named: channel) else {
             // Its consumer's last handler still runs, or the channel was closed while this was on its way; only the
@@ -116,13 +123,14 @@ extension WorkerLink {
             reports.took(channel: channel)
             return reports.dropped(channel: channel, group: nil, count: 1, reason: .ownerGone)
         }
+        let arrival = worker.tracing?.arrival(trace, at: channel)
         var frames: [UInt8] = []
         var rendering = Rendering.unknown
         if remaining.value > 0, let message = try? reader.value(body) {
             rendering = socket.service.render(message, into: &frames)
             if case .each = rendering {
                 let taken: () -> Void = { [weak self] in self?.took(channel) }
-                guard !socket.service.handle(message, for: socket, taken: taken) else {
+                guard !socket.service.handle(message, for: socket, from: arrival, taken: taken) else {
                     worker.counters.deliveries += 1
                     return
                 }
@@ -138,6 +146,7 @@ extension WorkerLink {
             return reports.dropped(channel: channel, group: nil, count: 1, reason: reason)
         }
         worker.counters.deliveries += 1
+        arrival?.handled()
         guard !frames.isEmpty else { return }
         socket.send(message: frames)
     }

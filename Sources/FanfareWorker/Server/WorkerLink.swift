@@ -93,9 +93,14 @@ final class WorkerLink: LayerDelegate {
     }
 
     /// Sends a message to a channel, behind every declaration so far.
-    func send(_ body: Body, to channel: String, then: @escaping (Result<MessageValue, Failure>) -> Void) {
+    func send(
+        _ body: Body,
+        to channel: String,
+        trace: TraceContext? = nil,
+        then: @escaping (Result<MessageValue, Failure>) -> Void
+    ) {
         writeDeclarations()
-        port.call({ .send(id: $0, channel: channel, body: body, SendOptions()) }, then)
+        port.call({ .send(id: $0, channel: channel, body: body, SendOptions(trace: trace)) }, then)
     }
 
     /// The broker forgets a socket: its channel is in no group any more.
@@ -120,10 +125,11 @@ final class WorkerLink: LayerDelegate {
         _ body: Body,
         to group: String,
         exclude: [String],
+        trace: TraceContext?,
         settled: @escaping (Failure?) -> Void
     ) -> Publication {
         writeDeclarations()
-        let options = GroupSendOptions(exclude: exclude)
+        let options = GroupSendOptions(exclude: exclude, trace: trace)
         guard welcome == nil else {
             return port.post(.groupSend(id: nil, group: group, body: body, options)) ? .sent : .notSent
         }
@@ -203,7 +209,7 @@ final class WorkerLink: LayerDelegate {
                     "the broker refused a membership; closing the sockets that asked for it",
                     metadata: [
                         "group": "\(group.prefix(120))", "sockets": "\(sockets.count)",
-                        "reason": "\(failure.text)", "suppressed": "\(suppressed)",
+                        "reason": "\(failure.text)", "suppressed": .stringConvertible(suppressed),
                     ]
                 )
             }
@@ -284,8 +290,8 @@ final class WorkerLink: LayerDelegate {
         switch push {
         case .groupDeliver(let delivery):
             deliver(delivery)
-        case .deliver(let channel, let body, let remaining):
-            deliver(body, to: channel, remaining: remaining)
+        case .deliver(let channel, let body, let remaining, let trace):
+            deliver(body, to: channel, remaining: remaining, trace)
         case .members(let group, let added, let removed):
             changed(group, added: added, removed: removed)
         case .flushed(let token):

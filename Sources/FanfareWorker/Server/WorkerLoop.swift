@@ -1,3 +1,4 @@
+import FanfareClient
 import FanfareModel
 import FanfareTransport
 package import HTTPTypes
@@ -14,6 +15,8 @@ package final class WorkerLoop {
     /// The `Server` header of answers.
     let serverName: String?
     let logger: Logger
+    /// Where there is a tracer.
+    let tracing: MessageTracing?
     let router: Router
     /// Which pages may open sockets where no router says otherwise.
     let origins: OriginPolicy
@@ -87,6 +90,7 @@ package final class WorkerLoop {
         limits = configuration.workerLimits
         serverName = configuration.serverName
         self.logger = logger
+        tracing = configuration.tracing
         self.router = router
         origins = configuration.origins
         names = configuration.limits
@@ -103,7 +107,7 @@ package final class WorkerLoop {
     }
 
     /// The channel layer for consumers and handlers.
-    var layer: WorkerLayer { WorkerLayer(worker: NIOLoopBound(self, eventLoop: eventLoop)) }
+    var layer: WorkerLayer { WorkerLayer(worker: NIOLoopBound(self, eventLoop: eventLoop), tracing: tracing) }
 
     /// The loop's clock.
     var now: Instant { Instant(nanoseconds: eventLoop.now.uptimeNanoseconds) }
@@ -289,16 +293,18 @@ package final class WorkerLoop {
     ///
     /// - Parameters:
     ///   - exclude: Channels of members that do not get it.
+    ///   - trace: Goes with it.
     ///   - settled: Called for one that waits: with `nil` when the broker has it, or with why it was not sent.
     func publish(
         _ body: Body,
         to group: String,
         exclude: [String] = [],
+        trace: TraceContext? = nil,
         settled: @escaping (Failure?) -> Void = { _ in }
     ) -> Published {
         guard Names.isGroup(group, names) else { return .badName }
         if let limit = link.welcome?.bodyBytes, body.count > limit { return .tooLarge(limit: limit) }
-        let publication = link.publish(body, to: group, exclude: exclude) { [weak self] failure in
+        let publication = link.publish(body, to: group, exclude: exclude, trace: trace) { [weak self] failure in
             if failure != nil { self?.counters.messagesRefused += 1 }
             settled(failure)
         }
@@ -342,8 +348,8 @@ package final class WorkerLoop {
         let name = refusalLog.name(of: reason)
         counters.refusals[name, default: 0] += 1
         guard let suppressed = refusalLog.admit(name, at: now) else { return }
-        var metadata: Logger.Metadata = ["reason": "\(name)", "suppressed": "\(suppressed)"]
-        if !peer.isEmpty { metadata["peer"] = "\(peer)" }
+        var metadata: Logger.Metadata = ["reason": "\(name)", "suppressed": .stringConvertible(suppressed)]
+        if !peer.isEmpty { metadata["remote"] = "\(peer)" }
         if !detail.isEmpty { metadata["detail"] = "\(detail.prefix(200))" }
         logger.notice("refused", metadata: metadata)
     }
@@ -357,7 +363,7 @@ package final class WorkerLoop {
             "a handler failed",
             metadata: [
                 "consumer": "\(consumer)", "error": "\(String(describing: error).prefix(500))",
-                "suppressed": "\(suppressed)",
+                "suppressed": .stringConvertible(suppressed),
             ]
         )
     }

@@ -1,4 +1,4 @@
-import FanfareClient
+package import FanfareClient
 package import FanfareModel
 import FanfareTransport
 package import Logging
@@ -38,6 +38,8 @@ package final class WorkerServer: Sendable {
         package var origins = OriginPolicy.sameOrigin
         /// Called once a second on the worker's loop.
         package var onHealth: (@Sendable (WorkerHealth) -> Void)?
+        /// Makes the spans of messages; looked for when the configuration is made.
+        package var tracing = MessageTracing.bootstrapped
         /// How long the port stays open when a drain has begun, for one that the broker asks for.
         package var drainDelay = Milliseconds(0)
 

@@ -36,9 +36,15 @@ protocol SocketService: AnyObject {
     /// Takes a message for which ``render(_:into:)`` said `each`.
     ///
     /// - Parameters:
+    ///   - arrival: Where it came from, when there is a tracer.
     ///   - taken: Called when the socket's code begins with it.
     /// - Returns: Whether there was room for it.
-    func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool
+    func handle(
+        _ message: MessageValue,
+        for socket: Socket,
+        from arrival: MessageTracing.Arrival?,
+        taken: (() -> Void)?
+    ) -> Bool
 
     /// A socket did not get messages that were for it, told at their place in its order.
     func missed(_ missed: Missed, _ socket: Socket)
@@ -58,7 +64,12 @@ protocol SocketService: AnyObject {
 extension SocketService {
     func opened(_ socket: Socket) {}
 
-    func handle(_ message: MessageValue, for socket: Socket, taken: (() -> Void)?) -> Bool { false }
+    func handle(
+        _ message: MessageValue,
+        for socket: Socket,
+        from arrival: MessageTracing.Arrival?,
+        taken: (() -> Void)?
+    ) -> Bool { false }
 
     func missed(_ missed: Missed, _ socket: Socket) {}
 

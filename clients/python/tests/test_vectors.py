@@ -41,13 +41,14 @@ def write(meaning):
     if operation == "GOODBYE":
         return requests.goodbye()
     if operation == "SEND":
-        return requests.send(id, meaning["channel"], meaning["body"], options.get("expiry_milliseconds"))
+        return requests.send(id, meaning["channel"], meaning["body"], **options)
     if operation == "RECEIVE":
         return requests.receive(id, meaning["channel"], meaning.get("count", 1))
     if operation == "CANCEL":
         return requests.cancel(id, meaning["target"])
     if operation == "GIVE_BACK":
-        return requests.give_back(id, meaning["channel"], meaning["body"], meaning["order"], meaning["deadline"])
+        fields = (meaning[key] for key in ("channel", "body", "order", "deadline"))
+        return requests.give_back(id, *fields, **options)
     if operation == "REPORT":
         return requests.report(meaning["received"], meaning["taken"], meaning["dropped"])
     if operation == "OPEN_CHANNELS":
@@ -110,7 +111,7 @@ def read_reply(fields):
         if value is not None or name == "value":
             meaning[name] = value
     extra = fields[1 + len(names[fields[0]]) :]
-    known = {"closed", "exclude", "outcome", "drain"}
+    known = {"closed", "exclude", "outcome", "drain", "trace"}
     options = {key: value for key, value in (extra[0] if extra else {}).items() if key in known}
     if options:
         meaning["options"] = options

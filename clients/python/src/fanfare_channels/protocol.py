@@ -36,6 +36,8 @@ REASONS = {
 
 _OF_CLIENTS = frozenset([HELLO, GOODBYE, *range(SEND, ADMIN + 1)])
 HELLO_FRAME_BYTES = 4_096
+TRACE_ENTRIES, TRACE_BYTES = 4, 512
+"""Of a trace context, keys and values together, at most (section 5.16)."""
 RESUME_TOKEN_BYTES = 64
 """Of a resume token, at most."""
 FRAME_BYTES = 2 * 1_048_576 + 65_536
@@ -181,6 +183,24 @@ def _options(fields: Frame, place: int) -> Dict[str, Any]:
     return options
 
 
+def fits_trace(trace: Dict[str, str]) -> bool:
+    """Whether a map of text to text is within the bounds of a trace context."""
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in trace.items())
+    return len(trace) <= TRACE_ENTRIES and size <= TRACE_BYTES
+
+
+def _traced(options: Dict[str, Any]) -> bool:
+    """Whether the option `trace`, if it is there, is a trace context."""
+    if "trace" not in options:
+        return True
+    trace = options["trace"]
+    if type(trace) is not dict or not _texts([*trace, *trace.values()]) or not fits_trace(trace):
+        return False
+    if not trace:
+        del options["trace"]
+    return True
+
+
 def _texts(value: Any) -> bool:
     return type(value) is list and all(type(item) is str for item in value)
 
@@ -217,13 +237,13 @@ def _result(fields: Frame) -> bool:
 
 def _deliver(fields: Frame) -> bool:
     good = type(fields[1]) is str and type(fields[2]) is bytes and _is_count(fields[3])
-    return good and (len(fields) == 4 or _options(fields, 4) is not None)
+    return good and (len(fields) == 4 or _traced(_options(fields, 4)))
 
 
 def _hand_out(fields: Frame) -> bool:
     good = _is_id(fields[1]) and type(fields[2]) is bytes
     good = good and _is_count(fields[3]) and _is_count(fields[4]) and _is_count(fields[5])
-    return good and (len(fields) == 6 or _options(fields, 6) is not None)
+    return good and (len(fields) == 6 or _traced(_options(fields, 6)))
 
 
 def _gap(fields: Frame) -> bool:
@@ -238,7 +258,8 @@ def _group_deliver(fields: Frame) -> bool:
     if len(fields) == 4:
         return True
     options = _options(fields, 4)
-    return _texts(options.get("exclude", [])) and ("outcome" not in options or _is_count(options["outcome"]))
+    good = _texts(options.get("exclude", [])) and ("outcome" not in options or _is_count(options["outcome"]))
+    return good and _traced(options)
 
 
 def _members(fields: Frame) -> bool:

@@ -55,13 +55,16 @@ def goodbye() -> bytes:
     return frame((p.GOODBYE,))
 
 
-def send_options(expiry_milliseconds: Optional[int]) -> Tuple[Any, ...]:
+def send_options(expiry_milliseconds: Optional[int], trace: Optional[Dict[str, str]] = None) -> Tuple[Any, ...]:
     """The options of a `SEND`, as the fields that follow the body."""
-    return () if expiry_milliseconds is None else ({"expiry_milliseconds": expiry_milliseconds},)
+    return group_send_options(expiry_milliseconds, trace=trace)
 
 
 def group_send_options(
-    expiry_milliseconds: Optional[int] = None, exclude: Sequence[str] = (), outcome: bool = False
+    expiry_milliseconds: Optional[int] = None,
+    exclude: Sequence[str] = (),
+    outcome: bool = False,
+    trace: Optional[Dict[str, str]] = None,
 ) -> Tuple[Any, ...]:
     """The options of a `GROUP_SEND`, as the fields that follow the body."""
     options: Dict[str, Any] = {}
@@ -71,11 +74,19 @@ def group_send_options(
         options["exclude"] = list(exclude)
     if outcome:
         options["outcome"] = True
+    if trace:
+        options["trace"] = trace
     return (options,) if options else ()
 
 
-def send(id: Id, channel: str, body: bytes, expiry_milliseconds: Optional[int] = None) -> bytes:
-    return frame((p.SEND, id, channel, body, *send_options(expiry_milliseconds)))
+def send(
+    id: Id,
+    channel: str,
+    body: bytes,
+    expiry_milliseconds: Optional[int] = None,
+    trace: Optional[Dict[str, str]] = None,
+) -> bytes:
+    return frame((p.SEND, id, channel, body, *send_options(expiry_milliseconds, trace)))
 
 
 def receive(id: int, channel: str, count: int = 1) -> bytes:
@@ -86,8 +97,10 @@ def cancel(id: int, target: int) -> bytes:
     return frame((p.CANCEL, id, target))
 
 
-def give_back(id: Id, channel: str, body: bytes, order: int, deadline: int) -> bytes:
-    return frame((p.GIVE_BACK, id, channel, body, order, deadline))
+def give_back(
+    id: Id, channel: str, body: bytes, order: int, deadline: int, trace: Optional[Dict[str, str]] = None
+) -> bytes:
+    return frame((p.GIVE_BACK, id, channel, body, order, deadline, *group_send_options(trace=trace)))
 
 
 def report(received: int, taken: Iterable[Sequence[Any]], dropped: Iterable[Sequence[Any]]) -> bytes:
