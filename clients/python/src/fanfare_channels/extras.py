@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union
 
 from . import protocol as p
@@ -28,6 +29,8 @@ class Extras:
         _literal_expiry: Optional[float]
 
         def hub(self) -> Hub: ...
+        def _sending(self, operation: str, destination: str) -> AbstractContextManager[Optional[Dict[str, str]]]: ...
+        def _traced(self, message: Message, headers: Dict[str, str], source: str) -> Message: ...
         def _body(self, message: Any, hub: Hub) -> bytes: ...
         def _check_own(self, channel: str, hub: Hub) -> None: ...
         def _is_own(self, channel: str, hub: Hub) -> bool: ...
@@ -44,13 +47,13 @@ class Extras:
         Without waiting nobody hears that the channel was full: the message is dropped and counted then.
         """
         self._names.check_channel(channel)
-        hub = self.hub()
-        body = self._body(message, hub)
-        rest: Tuple[Any, ...] = (channel, body, *requests.send_options(_milliseconds(expiry)))
-        if wait:
-            hub.call_in_thread(p.SEND, rest)
-        else:
-            hub.send_in_thread(p.SEND, rest)
+        with self._sending("send", channel) as trace:
+            hub = self.hub()
+            rest = self._send_fields(channel, self._body(message, hub), expiry, trace)
+            if wait:
+                hub.call_in_thread(p.SEND, rest)
+            else:
+                hub.send_in_thread(p.SEND, rest)
 
     def group_send_sync(
         self,
@@ -64,13 +67,14 @@ class Extras:
     ) -> Optional[Dict[str, Any]]:
         """`group_send` for synchronous code, in one round trip; with `wait=False` in none."""
         self._names.check_group(group)
-        hub = self.hub()
-        rest = self._group_send_fields(group, self._body(message, hub), exclude, expiry, outcome)
-        if not wait and not outcome:
-            hub.send_in_thread(p.GROUP_SEND, rest)
-            return None
-        answer: Optional[Dict[str, Any]] = hub.call_in_thread(p.GROUP_SEND, rest)
-        return answer
+        with self._sending("group_send", group) as trace:
+            hub = self.hub()
+            rest = self._group_send_fields(group, self._body(message, hub), exclude, expiry, outcome, trace)
+            if not wait and not outcome:
+                hub.send_in_thread(p.GROUP_SEND, rest)
+                return None
+            answer: Optional[Dict[str, Any]] = hub.call_in_thread(p.GROUP_SEND, rest)
+            return answer
 
     def group_add_sync(self, group: str, channel: str) -> None:
         """`group_add` for synchronous code."""
@@ -100,14 +104,27 @@ class Extras:
 
     # MARK: Many at once
 
-    def _group_send_fields(
-        self, group: str, body: bytes, exclude: Sequence[str], expiry: Optional[float], outcome: bool
+    def _send_fields(
+        self, channel: str, body: bytes, expiry: Optional[float], trace: Optional[Dict[str, str]]
     ) -> Tuple[Any, ...]:
-        if expiry is None and not exclude and not outcome:
+        if expiry is None and trace is None:
+            return (channel, body)
+        return (channel, body, *requests.send_options(_milliseconds(expiry), trace))
+
+    def _group_send_fields(
+        self,
+        group: str,
+        body: bytes,
+        exclude: Sequence[str],
+        expiry: Optional[float],
+        outcome: bool,
+        trace: Optional[Dict[str, str]],
+    ) -> Tuple[Any, ...]:
+        if expiry is None and not exclude and not outcome and trace is None:
             return (group, body)
         for channel in exclude:
             self._names.check_channel(channel)
-        return (group, body, *requests.group_send_options(_milliseconds(expiry), exclude, outcome))
+        return (group, body, *requests.group_send_options(_milliseconds(expiry), exclude, outcome, trace))
 
     async def send_many(
         self, messages: Iterable[Tuple[str, Message]], *, expiry: Optional[float] = None
@@ -117,13 +134,14 @@ class Extras:
         Returns for each, in the same order, `None` or what `send` would have raised. All names and messages are
         checked before the first one is sent; what is wrong with one is raised then.
         """
-        hub = self.hub()
-        requested: List[Tuple[Any, ...]] = []
-        options = requests.send_options(_milliseconds(expiry))
-        for channel, message in messages:
-            self._names.check_channel(channel)
-            requested.append((channel, self._body(message, hub), *options))
-        return await self._submit_many(hub, p.SEND, requested)
+        with self._sending("send", "(many)") as trace:
+            hub = self.hub()
+            requested: List[Tuple[Any, ...]] = []
+            options = requests.send_options(_milliseconds(expiry), trace)
+            for channel, message in messages:
+                self._names.check_channel(channel)
+                requested.append((channel, self._body(message, hub), *options))
+            return await self._submit_many(hub, p.SEND, requested)
 
     async def group_send_many(
         self, groups: Iterable[str], message: Message, *, exclude: Sequence[str] = (), expiry: Optional[float] = None
@@ -132,13 +150,14 @@ class Extras:
 
         Returns for each group `None` or what `group_send` would have raised.
         """
-        hub = self.hub()
-        body = self._body(message, hub)
-        requested: List[Tuple[Any, ...]] = []
-        for group in groups:
-            self._names.check_group(group)
-            requested.append(self._group_send_fields(group, body, exclude, expiry, False))
-        return await self._submit_many(hub, p.GROUP_SEND, requested)
+        with self._sending("group_send", "(many)") as trace:
+            hub = self.hub()
+            body = self._body(message, hub)
+            requested: List[Tuple[Any, ...]] = []
+            for group in groups:
+                self._names.check_group(group)
+                requested.append(self._group_send_fields(group, body, exclude, expiry, False, trace))
+            return await self._submit_many(hub, p.GROUP_SEND, requested)
 
     async def _submit_many(
         self, hub: Hub, operation: int, requested: List[Tuple[Any, ...]]
@@ -169,7 +188,7 @@ class Extras:
                 return item
             try:
                 message: Message = self._decode(item[1])
-                return message
+                return message if item[4] is None else self._traced(message, item[4], channel)
             except Exception as error:
                 self._undecodable(hub, channel, error)
 

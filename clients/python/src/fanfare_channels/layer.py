@@ -8,14 +8,15 @@ import os
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 from channels.layers import BaseChannelLayer
 
 from . import body as bodies
 from . import names
 from . import protocol as p
-from . import requests
+from . import requests, tracing
 from .configuration import PATIENCE_SECONDS, Configuration
 from .endpoints import endpoints
 from .exceptions import BrokerUnavailable, ChannelFull, MessageTooLarge
@@ -64,6 +65,8 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         certificate_file, key_file: what to show a broker that asks for a certificate, in PEM. Without them:
             `$FANFARE_CERTIFICATE_FILE` and `$FANFARE_KEY_FILE`.
         server_name: the name the broker's certificate must hold, instead of the host that is dialled.
+        trace: whether messages carry OpenTelemetry's trace context; see `fanfare_channels.tracing`. Left out: if
+            OpenTelemetry is installed.
         random_prefix_length: accepted from settings made for Redis, and not needed here.
 
     `ValueError` for arguments that cannot be used, with what to write instead.
@@ -98,7 +101,10 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         certificate_file: Any = None,
         key_file: Any = None,
         server_name: Optional[str] = None,
+        trace: Optional[bool] = None,
     ) -> None:
+        if trace and not tracing.is_available:
+            raise ValueError("trace=True needs OpenTelemetry: pip install opentelemetry-api")
         if not names.is_normal(prefix):
             raise ValueError(
                 f"the prefix {prefix!r} is a namespace here: fewer than 100 ASCII letters, digits, hyphens, "
@@ -140,6 +146,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
             symmetric_encryption_keys=symmetric_encryption_keys,
         )
         self._encode, self._decode = self._codec()
+        self._is_traced = tracing.is_available and trace is not False
         self._names = Names()
         self._locals = itertools.count(1)
         self._starting = threading.Lock()
@@ -218,12 +225,19 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         `BrokerUnavailable`.
         """
         self._names.check_channel(channel)
+        if not self._is_traced:
+            return await self._send(channel, message, expiry, None)
+        with tracing.sending("send", channel) as trace:
+            await self._send(channel, message, expiry, trace)
+
+    async def _send(
+        self, channel: str, message: Message, expiry: Optional[float], trace: Optional[Dict[str, str]]
+    ) -> None:
         # A fork has taken it away from the child.
         hub = self._hub
         if hub is None or hub.stopped:
             hub = self.hub()
-        body = self._body(message, hub)
-        rest = (channel, body) if expiry is None else (channel, body, _life(expiry))
+        rest = self._send_fields(channel, self._body(message, hub), expiry, trace)
         future = hub.submit(asyncio.get_running_loop(), p.SEND, rest)
         if future is None:
             await hub.call(p.SEND, rest)
@@ -261,15 +275,25 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                     if item is None:
                         continue
                 try:
-                    return decode(item[1])  # type: ignore[index, no-any-return]
+                    message: Message = decode(item[1])  # type: ignore[index]
+                    return message if item[4] is None else self._traced(message, item[4], channel)  # type: ignore[index]
                 except Exception as error:
                     self._undecodable(hub, channel, error)
         while True:
             hand_out = await hub.take_shared(channel)
             try:
-                return decode(hand_out.body)  # type: ignore[no-any-return]
+                message = decode(hand_out.body)
+                return message if hand_out.trace is None else self._traced(message, hand_out.trace, channel)
             except Exception as error:
                 self._undecodable(hub, channel, error)
+
+    def _traced(self, message: Message, headers: Dict[str, str], source: str) -> Message:
+        """A message with the trace it came with."""
+        return tracing.Traced(message, headers, source) if self._is_traced else message
+
+    def _sending(self, operation: str, destination: str) -> AbstractContextManager[Optional[Dict[str, str]]]:
+        """Around one send or many: yields the trace context that goes with the messages."""
+        return tracing.sending(operation, destination) if self._is_traced else nullcontext()
 
     def _undecodable(self, hub: Hub, channel: str, error: Exception) -> None:
         hub.count_undecodable(channel)
@@ -359,9 +383,13 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         became of it, `{"members", "accepted", "dropped"}`, with `"partial": True` if somebody did not say in time.
         """
         self._names.check_group(group)
-        hub = self.hub()
-        body = self._body(message, hub)
-        rest = self._group_send_fields(group, body, exclude, expiry, outcome)
+        with self._sending("group_send", group) as trace:
+            hub = self.hub()
+            body = self._body(message, hub)
+            rest = self._group_send_fields(group, body, exclude, expiry, outcome, trace)
+            return await self._group_send(hub, rest)
+
+    async def _group_send(self, hub: Hub, rest: Tuple[Any, ...]) -> Optional[Dict[str, Any]]:
         future = hub.submit(asyncio.get_running_loop(), p.GROUP_SEND, rest)
         if future is None:
             answer: Optional[Dict[str, Any]] = await hub.call(p.GROUP_SEND, rest)
@@ -392,10 +420,6 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         hub = self._hub
         if hub is not None and hub.pid == os.getpid():
             hub.close()
-
-
-def _life(expiry: float) -> Dict[str, int]:
-    return {"expiry_milliseconds": milliseconds(expiry, "expiry")}
 
 
 def _let_go(hub: Hub) -> None:

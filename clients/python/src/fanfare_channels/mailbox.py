@@ -22,11 +22,16 @@ class Gap:
     closed: bool = False
 
 
-# A message that waits: when it expires, its body, the group it came through, and whether the broker learns of it by
-# what reports call "held". A direct message is counted by the broker until it is reported taken; a message of an
+# A message that waits: when it expires, its body, the group it came through, whether the broker learns of it by what
+# reports call "held", and the trace context that came with it. A direct message is counted by the broker until it is reported taken; a message of an
 # earlier session, or of a group, is not.
-Waiting = Tuple[float, bytes, Optional[str], bool]
+Waiting = Tuple[float, bytes, Optional[str], bool, Optional[Dict[str, str]]]
 Item = Union[Waiting, Gap]
+
+
+def bytes_of(message: Waiting) -> int:
+    """What a message counts for where bytes are bounded."""
+    return len(message[1]) if message[4] is None else len(message[1]) + p.TRACE_BYTES
 
 
 class Mailbox:
@@ -79,14 +84,14 @@ class Mailbox:
     def append(self, message: Waiting) -> None:
         self.items.append(message)
         self.unread += 1
-        self.bytes += len(message[1])
+        self.bytes += bytes_of(message)
         if message[3]:
             self.held += 1
 
     def settle(self, message: Waiting) -> None:
         """Takes a message that has left the items off the account."""
         self.unread -= 1
-        self.bytes -= len(message[1])
+        self.bytes -= bytes_of(message)
         if message[3]:
             self.held -= 1
         else:
@@ -129,7 +134,7 @@ class Mailbox:
         """The link is gone: the next session knows nothing of what waits here."""
         self.taken = self.reported_held = 0
         self.held = self.unread
-        self.items = deque(item if isinstance(item, Gap) else (item[0], item[1], item[2], True) for item in self.items)
+        self.items = deque(item if isinstance(item, Gap) else (*item[:3], True, item[4]) for item in self.items)
 
     def forget_account(self) -> None:
         """The broker has closed its account of this channel."""

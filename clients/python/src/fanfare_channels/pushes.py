@@ -10,7 +10,7 @@ from . import protocol as p
 from . import requests
 from .configuration import Configuration
 from .hub import HubBase
-from .mailbox import Gap, Mailbox, Waiting
+from .mailbox import Gap, Mailbox, Waiting, bytes_of
 from .ports import LoopPort
 from .protocol import Frame
 
@@ -31,6 +31,7 @@ class HandOut(NamedTuple):
     order: int
     deadline: int
     expires: float
+    trace: Optional[Dict[str, str]]
 
 
 class Reader:
@@ -92,7 +93,8 @@ class Pushes(HubBase):
         if box.is_closing:
             return
         expires = now + fields[3] / 1000 - self.age.seconds
-        message: Waiting = (expires, fields[2], None, False)
+        trace = fields[4].get("trace") if len(fields) > 4 else None
+        message: Waiting = (expires, fields[2], None, False, trace)
         if box.waiters and not box.items and self._hand_over(box, message):
             box.taken += 1
             self.dirty.add(box)
@@ -113,7 +115,7 @@ class Pushes(HubBase):
         options = fields[4] if len(fields) > 4 else {}
         exclude = options.get("exclude", ())
         expires = now + remaining / 1000 - self.age.seconds
-        message: Waiting = (expires, body, group, True)
+        message: Waiting = (expires, body, group, True, options.get("trace"))
         members = list(self.groups.get(group, {}).values())
         if exclude:
             members = [box for box in members if box.channel not in exclude]
@@ -143,7 +145,7 @@ class Pushes(HubBase):
     def _keep_for(self, box: Mailbox, message: Waiting, group: str) -> bool:
         """Lets a group message wait for a member, if that has room."""
         waiting = self.unread if self.rules.is_shared else box.unread
-        size = len(message[1])
+        size = bytes_of(message)
         if (waiting >= box.capacity or box.bytes + size > CHANNEL_BYTES) and not self._make_room(box, size, group):
             return False
         box.append(message)
@@ -160,9 +162,9 @@ class Pushes(HubBase):
     def put_back(self, channel: str, message: Waiting) -> None:
         """Returns a message that was handed over to a reader that was cancelled: to the head, counted as held."""
         box = self.mailbox(channel)
-        box.items.appendleft((message[0], message[1], message[2], True))
+        box.items.appendleft((*message[:3], True, message[4]))
         box.unread += 1
-        box.bytes += len(message[1])
+        box.bytes += bytes_of(message)
         box.held += 1
         self.unread += 1
         self.dirty.add(box)
@@ -176,7 +178,8 @@ class Pushes(HubBase):
         if reader is None:
             return
         expires = now + fields[5] / 1000 - self.age.seconds
-        hand_out = HandOut(self.session, reader.channel, fields[2], fields[3], fields[4], expires)
+        trace = fields[6].get("trace") if len(fields) > 6 else None
+        hand_out = HandOut(self.session, reader.channel, fields[2], fields[3], fields[4], expires, trace)
         if reader.future is None or not self.give(reader.port, reader.future, hand_out):
             # Cancelled while the message was on its way: it goes back to the head of its queue.
             self.give_back(hand_out)
@@ -184,7 +187,8 @@ class Pushes(HubBase):
     def give_back(self, hand_out: HandOut) -> None:
         """Returns a message to its queue, unless the session it was handed out in is over."""
         if hand_out.session is self.session:
-            self.post(requests.give_back(None, hand_out.channel, hand_out.body, hand_out.order, hand_out.deadline))
+            _, channel, body, order, deadline, _, trace = hand_out
+            self.post(requests.give_back(None, channel, body, order, deadline, trace))
 
     def return_result(self, result: Any) -> None:
         if isinstance(result, HandOut):
