@@ -34,6 +34,7 @@ final class BrokerLoop {
     var ended = Traffic()
     private var silenceSweep: Sweep?
     var sweeps = 0
+    private var lastConnection: UInt64 = 0
     /// Refusals for want of memory that were warned of.
     var memoryRefusalsWarned: UInt64 = 0
     var resilience: Resilience?
@@ -83,6 +84,12 @@ final class BrokerLoop {
 
     // MARK: Connections
 
+    /// The number of a connection that begins.
+    func nextConnection() -> UInt64 {
+        lastConnection += 1
+        return lastConnection
+    }
+
     func arrived(_ peer: Peer) {
         peer.arrivedAt = loop.now
         if let refusal = strangers.refusal(of: peer, limits) {
@@ -131,10 +138,7 @@ final class BrokerLoop {
         if hello.capabilities.contains(Protocol.clockCapability) { peer.clockToldAt = .uptimeNanoseconds(0) }
         run()
         links.tellClock(to: peer, at: moment)
-        logger.debug(
-            "session opened",
-            metadata: ["session": "\(session.value)", "name": "\(hello.name)", "client": "\(hello.client)"]
-        )
+        ConnectionLog.opened(session, hello, peer, logger)
         return session
     }
 

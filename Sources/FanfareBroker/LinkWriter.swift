@@ -37,7 +37,10 @@ final class LinkWriter {
         switch reply {
         case .error(_, let failure):
             count(refused: failure.code)
-            if peer.isStranger { peer.ending = (.refused(failure.code), failure.text) }
+            if peer.isStranger {
+                peer.ending = (.refused(failure.code), failure.text)
+                ConnectionLog.refused(peer, failure, logger)
+            }
         case .deliver, .handOut:
             peer.messagesOut &+= 1
             tellClock(to: peer, at: now)

@@ -54,6 +54,8 @@ final class Peer: FrameReceiver {
     var owedGoAway: Reply?
     /// What earlier connections of the session carried.
     private var earlier = FrameConnection.Traffic()
+    /// Tells this connection from all others of this start, in lines of log.
+    let number: UInt64
     /// Where it comes from.
     let arrival: Arrival
     /// The same for people.
@@ -71,6 +73,7 @@ final class Peer: FrameReceiver {
 
     init(_ broker: BrokerLoop, _ arrival: Arrival = Arrival()) {
         self.broker = broker
+        number = broker.nextConnection()
         self.arrival = arrival
         address = arrival.address?.ipAddress
         remote = arrival.text
@@ -82,6 +85,7 @@ final class Peer: FrameReceiver {
     /// - Parameter credential: Whose it was.
     init(_ broker: BrokerLoop, goingOnWith session: SessionID, _ retained: Retained, of credential: String?) {
         self.broker = broker
+        number = broker.nextConnection()
         self.session = session
         self.retained = retained
         formerCredential = credential
@@ -232,6 +236,7 @@ final class Peer: FrameReceiver {
             broker.run()
             broker.count(refused: .helloExpected)
             ending = (.refused(.helloExpected), "it spoke HTTP")
+            ConnectionLog.refused(self, Failure(.helloExpected, "it spoke HTTP"), broker.logger)
             let text =
                 "This is the port of a Fanfare broker, which speaks MessagePack; browsers go to fanfare-worker.\n"
             connection.closeWhenWritten(

@@ -1,4 +1,5 @@
 package import Logging
+import Synchronization
 
 /// Sets up logging for a program. The only place that knows where log lines go: standard error.
 package enum Logs {
@@ -9,10 +10,20 @@ package enum Logs {
     ///   - level: The least severe level that is written.
     package static func bootstrap(format: LogFormat?, level: Logger.Level) {
         let format = format ?? (StandardStream.error.isTerminal ? .text : .json)
+        let write: @Sendable ([UInt8]) -> Void = { StandardStream.error.write($0) }
+        let throttle = LogThrottle { write($0.line.bytes(format)) }
         LoggingSystem.bootstrap { label in
-            LineLogHandler(label: label, level: level, format: format) { StandardStream.error.write($0) }
+            LineLogHandler(label: label, level: level, format: format, throttle: throttle, write: write)
         }
+        installed.withLock { $0 = throttle }
     }
+
+    /// Writes how many lines were kept back and not told of yet, for a program that ends.
+    package static func flush() {
+        installed.withLock { $0 }?.flush(all: true)
+    }
+
+    private static let installed = Mutex<LogThrottle?>(nil)
 }
 
 /// Writes each log statement as one line with one `write`, so that lines of several threads do not mix.
@@ -22,22 +33,26 @@ package struct LineLogHandler: LogHandler {
     package var metadataProvider: Logger.MetadataProvider?
     private let label: String
     private let format: LogFormat
+    private let throttle: LogThrottle?
     private let write: @Sendable ([UInt8]) -> Void
 
     /// - Parameters:
     ///   - label: The logger's name.
     ///   - level: The least severe level that is written.
     ///   - format: The shape of the lines.
+    ///   - throttle: Decides which lines are written; `nil`: all.
     ///   - write: Takes each finished line. Called on any thread.
     package init(
         label: String,
         level: Logger.Level,
         format: LogFormat,
+        throttle: LogThrottle? = nil,
         write: @escaping @Sendable ([UInt8]) -> Void
     ) {
         self.label = label
         logLevel = level
         self.format = format
+        self.throttle = throttle
         self.write = write
     }
 
@@ -47,6 +62,10 @@ package struct LineLogHandler: LogHandler {
     }
 
     package func log(event: LogEvent) {
+        let source = LogRates.Source(logger: label, message: event.message.description)
+        // A line may stand for others that its own place has kept back.
+        let keptBack = event.metadata?["suppressed"].flatMap { UInt64("\($0)") } ?? 0
+        guard throttle?.admits(source, event.level, count: keptBack.addingClamped(1)) ?? true else { return }
         // The statement knows best, then the surroundings, then the logger.
         var all = metadata
         if let provided = metadataProvider?.get() { all.merge(provided) { $1 } }

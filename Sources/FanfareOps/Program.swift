@@ -113,7 +113,10 @@ package enum Program {
             reloading.cancel()
         }
         try await group.run()
-        withExtendedLifetime((sources, hangup)) { logger.notice("stopped") }
+        withExtendedLifetime((sources, hangup)) {
+            Logs.flush()
+            logger.notice("stopped")
+        }
     }
 
     /// Each SIGHUP, one after the other; those that come meanwhile are one.

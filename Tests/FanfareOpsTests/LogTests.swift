@@ -104,3 +104,83 @@ private final class Written: Sendable {
         _ = try JSONSerialization.jsonObject(with: Data(text.utf8))
     }
 }
+
+@Suite struct LogRatesTests {
+    private let source = LogRates.Source(logger: "l", message: "refused")
+
+    private func at(_ milliseconds: UInt64) -> Instant { Instant(nanoseconds: milliseconds * 1_000_000) }
+
+    @Test func `the first lines of a message pass, the others are counted, and the count is told once`() {
+        var rates = LogRates()
+        let written = (0..<1_000).count { _ in rates.admit(source, .warning, at: at(0)) == .written }
+        #expect(written == LogRates.linesMaximum)
+        #expect(rates.end(at: at(9_999)).isEmpty)
+        let kept = UInt64(1_000 - LogRates.linesMaximum)
+        #expect(rates.end(at: at(10_000)) == [.init(source: source, level: .warning, suppressed: kept)])
+        #expect(rates.end(at: at(30_000), all: true).isEmpty)
+        #expect(rates.admit(source, .warning, at: at(10_000)) == .written)
+    }
+
+    @Test func `messages and loggers are told apart`() {
+        var rates = LogRates()
+        for _ in 0...LogRates.linesMaximum { _ = rates.admit(source, .error, at: at(0)) }
+        #expect(rates.admit(source, .error, at: at(0)) == .suppressed(isFirst: false))
+        #expect(rates.admit(.init(logger: "l", message: "other"), .error, at: at(0)) == .written)
+        #expect(rates.admit(.init(logger: "m", message: "refused"), .error, at: at(0)) == .written)
+    }
+
+    @Test func `ever new messages share one window when there are too many`() {
+        var rates = LogRates()
+        let count = 100_000
+        var written = 0
+        for number in 0..<count {
+            let source = LogRates.Source(logger: "l", message: "\(number)")
+            if rates.admit(source, .info, at: at(0)) == .written { written += 1 }
+        }
+        #expect(written == LogRates.sourcesMaximum + LogRates.linesMaximum)
+        let kept = rates.end(at: at(0), all: true)
+        #expect(kept.map(\.source) == [LogRates.others])
+        #expect(kept.map(\.suppressed) == [UInt64(count - written)])
+    }
+
+    @Test func `a line that stands for others counts as many, and the sum does not overflow`() {
+        var rates = LogRates()
+        for _ in 0..<LogRates.linesMaximum { _ = rates.admit(source, .error, at: at(0)) }
+        #expect(rates.admit(source, .error, count: 5, at: at(0)) == .suppressed(isFirst: true))
+        #expect(rates.admit(source, .error, count: .max, at: at(0)) == .suppressed(isFirst: false))
+        #expect(rates.end(at: at(0), all: true).map(\.suppressed) == [.max])
+    }
+
+    @Test func `a handler writes the first lines and, when the time has come, one with the count of the others`() throws
+    {
+        let (written, times) = (Written(), Mutex<[@Sendable () -> Void]>([]))
+        let clock = Mutex(at(0))
+        let throttle = LogThrottle(
+            now: { clock.withLock { $0 } },
+            later: { delay, body in
+                #expect(delay == LogRates.window)
+                times.withLock { $0.append(body) }
+            },
+            write: { written.take($0.line.bytes(.json)) }
+        )
+        let logger = Logger(label: "fanfare") { label in
+            LineLogHandler(label: label, level: .debug, format: .json, throttle: throttle) { written.take($0) }
+        }
+        for number in 0..<300 {
+            logger.notice("refused", metadata: ["number": "\(number)", "suppressed": .stringConvertible(1)])
+            logger.debug("detail")
+        }
+        let lines = LogRates.linesMaximum
+        #expect(written.all.count == lines + 300)
+        clock.withLock { $0 = at(10_000) }
+        let due = times.withLock { $0 }
+        #expect(due.count == 1)
+        for body in due { body() }
+        let last = try #require(written.all.last)
+        let parsed = try #require(try JSONSerialization.jsonObject(with: Data(last.utf8)) as? [String: Any])
+        #expect(parsed["message"] as? String == "refused" && parsed["level"] as? String == "notice")
+        #expect(parsed["suppressed"] as? Int == 2 * (300 - lines))
+        throttle.flush(all: true)
+        #expect(written.all.count == lines + 301)
+    }
+}

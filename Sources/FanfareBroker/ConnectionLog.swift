@@ -1,0 +1,35 @@
+import FanfareModel
+import FanfareTransport
+import Logging
+import NIOCore
+
+/// What lines of log say of connections and sessions; `docs/logs.md` has the keys.
+enum ConnectionLog {
+    /// A connection that gets no session, and why.
+    static func refused(_ peer: Peer, _ failure: Failure, _ logger: Logger) {
+        logger.notice(
+            "connection refused",
+            metadata: [
+                "connection": .stringConvertible(peer.number), "remote": "\(remote(peer.arrival))",
+                "reason": "\(failure.code.name)", "detail": "\(failure.text)",
+            ]
+        )
+    }
+
+    /// A session that begins.
+    static func opened(_ session: SessionID, _ hello: Hello, _ peer: Peer, _ logger: Logger) {
+        logger.debug(
+            "session opened",
+            metadata: [
+                "session": "\(session.value)", "connection": .stringConvertible(peer.number),
+                "remote": "\(remote(peer.arrival))", "name": "\(hello.name)", "client": "\(hello.client)",
+                "role": "\(hello.role.rawValue)", "namespace": "\(hello.namespace)", "node": "\(hello.node ?? "")",
+            ]
+        )
+    }
+
+    private static func remote(_ arrival: Arrival) -> String {
+        if let address = arrival.address { return "\(address.ipAddress ?? ""):\(address.port ?? 0)" }
+        return arrival.user.map { "unix, uid \($0.user)" } ?? "unix"
+    }
+}
