@@ -79,8 +79,8 @@ struct StateTests {
     func strangers() throws {
         let state = try sample()
         var bytes = try state.encoded(bytesMaximum: 1 << 20)
-        bytes[11] = 2
-        #expect(throws: StateFailure("it has version 2, this program reads 1")) { try BrokerState(decoding: bytes) }
+        bytes[11] = 1
+        #expect(throws: StateFailure("it has version 1, this program reads 2")) { try BrokerState(decoding: bytes) }
         #expect(throws: StateFailure("it is no state of a broker")) {
             try BrokerState(decoding: [UInt8](repeating: 7, count: 100))
         }

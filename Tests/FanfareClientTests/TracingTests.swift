@@ -1,8 +1,9 @@
-import FanfareClient
 import FanfareModel
 import InMemoryTracing
 import Testing
 import Tracing
+
+@testable import FanfareClient
 
 /// Spans of layers, and the trace that joins them over a broker.
 @Suite(.timeLimit(.minutes(2))) struct TracingTests {

@@ -153,7 +153,8 @@ private final class Written: Sendable {
 
     @Test func `a handler writes the first lines and, when the time has come, one with the count of the others`() throws
     {
-        let (written, times) = (Written(), Mutex<[@Sendable () -> Void]>([]))
+        let written = Written()
+        let times = Mutex<[@Sendable () -> Void]>([])
         let clock = Mutex(at(0))
         let throttle = LogThrottle(
             now: { clock.withLock { $0 } },
