@@ -1,7 +1,5 @@
 import FanfareModel
-import FanfareTransport
 import Logging
-import NIOCore
 
 /// What lines of log say of connections and sessions; `docs/logs.md` has the keys.
 enum ConnectionLog {
@@ -10,7 +8,7 @@ enum ConnectionLog {
         logger.notice(
             "connection refused",
             metadata: [
-                "connection": .stringConvertible(peer.number), "remote": "\(remote(peer.arrival))",
+                "connection": .stringConvertible(peer.number), "remote": "\(peer.remote)",
                 "reason": "\(failure.code.name)", "detail": "\(failure.text)",
             ]
         )
@@ -22,14 +20,9 @@ enum ConnectionLog {
             "session opened",
             metadata: [
                 "session": "\(session.value)", "connection": .stringConvertible(peer.number),
-                "remote": "\(remote(peer.arrival))", "name": "\(hello.name)", "client": "\(hello.client)",
+                "remote": "\(peer.remote)", "name": "\(hello.name)", "client": "\(hello.client)",
                 "role": "\(hello.role.rawValue)", "namespace": "\(hello.namespace)", "node": "\(hello.node ?? "")",
             ]
         )
-    }
-
-    private static func remote(_ arrival: Arrival) -> String {
-        if let address = arrival.address { return "\(address.ipAddress ?? ""):\(address.port ?? 0)" }
-        return arrival.user.map { "unix, uid \($0.user)" } ?? "unix"
     }
 }

@@ -39,9 +39,9 @@ package struct Limits: Sendable, Equatable {
     package var capacityDefault = 100
     /// The most a session's policy may ask for.
     package var capacityMaximum = 1_000_000
-    /// Body bytes waiting in one channel. More: `channel_full`, reason `bytes`.
+    /// Bytes of bodies and trace contexts waiting in one channel. More: `channel_full`, reason `bytes`.
     package var channelBytes = 64 * 1_048_576
-    /// Body bytes waiting in all channels. More: `channel_full`, reason `memory`.
+    /// Bytes of bodies and trace contexts waiting in all channels. More: `channel_full`, reason `memory`.
     package var queuedBytes = 1_024 * 1_048_576
     /// Bytes of all that grows with what others send: queues, links, what is kept for resuming, and tables as an
     /// estimate. More: sends and group messages are refused or dropped as `full`, channels, memberships and sessions

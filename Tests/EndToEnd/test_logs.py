@@ -112,7 +112,7 @@ def refusals(broker):
             found["windows"] += 1
             found["suppressed"] += entry["suppressed"]
         else:
-            assert entry["reason"] and entry["remote"].startswith("unix, uid ") and entry["connection"] > 0
+            assert entry["reason"] and entry["remote"].startswith("unix uid ") and entry["connection"] > 0
             found["written"] += 1
     return found
 
@@ -128,4 +128,4 @@ def test_sessions_and_their_connections_can_be_told_apart_at_debug(house):
 
     [line] = eventually(opened, "the session is in the log")
     assert line["node"] == "n" and line["namespace"] == "default" and line["role"] == "worker"
-    assert line["connection"] > 0 and line["remote"].startswith("unix, uid ")
+    assert line["connection"] > 0 and line["remote"].startswith("unix uid ")
