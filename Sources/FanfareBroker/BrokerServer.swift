@@ -10,6 +10,8 @@ package final class BrokerServer: Sendable {
     package struct Configuration: Sendable {
         /// Where to listen; at least one.
         package var endpoints: [Endpoint] = []
+        /// Sockets that somebody else has bound and keeps, by those of the endpoints they serve.
+        package var inherited: [Endpoint: CInt] = [:]
         package var limits = Limits()
         /// Program and version, as clients and listings see it.
         package var version = "fanfare-broker"
@@ -126,6 +128,7 @@ package final class BrokerServer: Sendable {
                         endpoint,
                         on: loop,
                         door,
+                        inherited: configuration.inherited[endpoint],
                         acceptsPerSecond: configuration.limits.acceptsPerSecond
                     ) { [broker = broker.value] in
                         FrameConnection(
@@ -181,6 +184,12 @@ package final class BrokerServer: Sendable {
         } catch {
             throw error as? Failure ?? stopped
         }
+    }
+
+    /// Returns when the loop has turned: true, or false when it has ended. Never while it is stuck.
+    package func turn() async -> Bool {
+        guard !hasStopped.load(ordering: .acquiring) else { return false }
+        return (try? await loop.submit {}.get()) != nil
     }
 
     /// Lets in by other credentials from now on; sessions they would not let in as they are end with `unauthorized`.

@@ -16,16 +16,21 @@ package struct RunningPart: Sendable {
     package var ended: (@Sendable () async -> Void)?
     /// Reads its files again, on SIGHUP. What cannot be used is logged, and what was in force stays.
     package var reload: (@Sendable () async -> Void)?
+    /// Returns true when the loop that does its work has turned, false when it has ended: for the service manager's
+    /// watchdog. `nil` for what has none.
+    package var turn: (@Sendable () async -> Bool)?
 
     package init(
         name: String,
         ended: (@Sendable () async -> Void)? = nil,
         reload: (@Sendable () async -> Void)? = nil,
+        turn: (@Sendable () async -> Bool)? = nil,
         stop: @escaping @Sendable () async -> Void
     ) {
         self.name = name
         self.ended = ended
         self.reload = reload
+        self.turn = turn
         self.stop = stop
     }
 }
@@ -67,17 +72,20 @@ package enum Program {
     ///
     /// The first signal stops the parts, last started first; a second one ends the process at once, and so does
     /// taking longer than `stopWithin` and five seconds. SIGHUP makes those parts that can read their files again.
+    /// The service manager is told of all of it, and as long as the parts' loops turn that they do.
     ///
     /// - Parameters:
     ///   - name: The program's name.
     ///   - logger: Told about ready and stop.
     ///   - stopWithin: What the parts together may take to stop.
+    ///   - manager: What the environment says about a service manager.
     ///   - start: Starts everything; returns the ready line for standard output and the parts in the order they
     ///     were started.
     package static func serve(
         _ name: String,
         logger: Logger,
         stopWithin: Milliseconds,
+        manager: ServiceManager = ServiceManager(),
         start: () async throws -> (ready: String, parts: [RunningPart])
     ) async throws {
         signal(SIGPIPE, SIG_IGN)
@@ -93,10 +101,13 @@ package enum Program {
             metadata: ["on": "\(ready)", "version": "\(Version.current)", "pid": .stringConvertible(getpid())]
         )
         StandardStream.output.writeLine("\(name) ready on \(ready)")
+        let notices = ServiceNotices(manager, logger: logger)
+        let status = "serves on \(ready)"
+        notices.ready(status)
 
         let services = parts.map {
             ServiceGroupConfiguration.ServiceConfiguration(
-                service: PartService(part: $0),
+                service: PartService(part: $0, notices: notices),
                 successTerminationBehavior: .gracefullyShutdownGroup
             )
         }
@@ -107,11 +118,9 @@ package enum Program {
                 await group.triggerGracefulShutdown()
             }
         }
-        let reloading = Task { await reload(parts, on: hangups) }
-        defer {
-            waiting.cancel()
-            reloading.cancel()
-        }
+        let reloading = Task { await reload(parts, on: hangups, notices, status) }
+        let watching = Task { await notices.watch(parts.compactMap(\.turn)) }
+        defer { for task in [waiting, reloading, watching] { task.cancel() } }
         try await group.run()
         withExtendedLifetime((sources, hangup)) {
             Logs.flush()
@@ -120,9 +129,16 @@ package enum Program {
     }
 
     /// Each SIGHUP, one after the other; those that come meanwhile are one.
-    private static func reload(_ parts: [RunningPart], on hangups: AsyncStream<Void>) async {
+    private static func reload(
+        _ parts: [RunningPart],
+        on hangups: AsyncStream<Void>,
+        _ notices: ServiceNotices,
+        _ status: String
+    ) async {
         for await _ in hangups {
+            notices.reloading()
             for part in parts { await part.reload?() }
+            notices.ready(status)
         }
     }
 
@@ -193,6 +209,7 @@ private final class SignalCount: Sendable {
 /// A part as swift-service-lifecycle wants it: it waits for its turn to stop.
 private struct PartService: Service {
     let part: RunningPart
+    let notices: ServiceNotices
 
     func run() async throws {
         try await withThrowingTaskGroup(of: Void.self) { [part] tasks in
@@ -201,6 +218,7 @@ private struct PartService: Service {
             defer { tasks.cancelAll() }
             try await tasks.next()
         }
+        notices.stopping()
         await part.stop()
     }
 }

@@ -20,7 +20,8 @@ struct BrokerCommand: AsyncParsableCommand {
 
             SIGHUP makes it read its credentials and certificates again: SECURITY.md.
 
-            When it is ready it prints one line on standard output: fanfare-broker ready on ENDPOINT …
+            When it is ready it prints one line on standard output: fanfare-broker ready on ENDPOINT … A \
+            service manager such as systemd is told as well (Type=notify, WatchdogSec=), and may listen for it.
 
             \(Program.exitCodes)
             """,
@@ -126,6 +127,7 @@ struct BrokerCommand: AsyncParsableCommand {
 
     func run() async {
         await Program.run(Self.program) {
+            let manager = try ServiceManager.take()
             if let describeConfig {
                 return StandardStream.output.writeLine(
                     try Settings(defaults: BrokerValues(), table: BrokerValues.table).described(
@@ -143,13 +145,18 @@ struct BrokerCommand: AsyncParsableCommand {
                 return
             }
             let environment = ProcessInfo.processInfo.environment
-            let plan = try BrokerPlan(settings, environment: environment, userID: geteuid())
+            let plan = try BrokerPlan(
+                settings,
+                environment: environment,
+                userID: geteuid(),
+                inherited: manager.sockets
+            )
             if checkConfig {
                 try plan.server.stateFile?.check()
                 StandardStream.output.writeLine(plan.summary)
                 return
             }
-            try await Self.serve(plan)
+            try await Self.serve(plan, manager)
         }
     }
 
@@ -187,13 +194,14 @@ struct BrokerCommand: AsyncParsableCommand {
         return settings
     }
 
-    private static func serve(_ plan: BrokerPlan) async throws {
+    private static func serve(_ plan: BrokerPlan, _ manager: ServiceManager) async throws {
         Logs.bootstrap(format: plan.logFormat, level: plan.logLevel)
         let logger = Logger(label: program)
-        try SocketFolder.prepare(for: plan.server.endpoints, isOurs: plan.ownsFolder, userID: geteuid())
+        let ours = plan.server.endpoints.filter { plan.server.inherited[$0] == nil }
+        try SocketFolder.prepare(for: ours, isOurs: plan.ownsFolder, userID: geteuid())
         let stage = RunStage<BrokerServer>()
         let (drained, continuation) = AsyncStream.makeStream(of: Void.self)
-        try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin) {
+        try await Program.serve(program, logger: logger, stopWithin: plan.stopWithin, manager: manager) {
             var parts: [RunningPart] = []
             if let (host, port) = plan.ops {
                 let refusals = OpsRefusals()
@@ -226,7 +234,8 @@ struct BrokerCommand: AsyncParsableCommand {
                 RunningPart(
                     name: "broker",
                     ended: { for await _ in drained {} },
-                    reload: { await plan.security.reload(broker, logger) }
+                    reload: { await plan.security.reload(broker, logger) },
+                    turn: { await broker.turn() }
                 ) {
                     stage.current = .stopping
                     await broker.stop(within: plan.stopWithin)

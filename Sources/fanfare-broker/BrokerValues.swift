@@ -1,6 +1,7 @@
 import FanfareBroker
 import FanfareModel
 import FanfareOps
+import FanfareTransport
 import Logging
 
 /// Everything a person can set about the broker.
@@ -32,7 +33,8 @@ struct BrokerValues: Sendable {
                 flag: "--listen",
                 "Where to listen, as unix:/path, tcp://host:port or tls://host:port. Without any: the socket of $FANFARE_BROKER, else "
                     + "$XDG_RUNTIME_DIR/fanfare/broker.sock, else /run/fanfare/broker.sock for root, else a folder "
-                    + "under /tmp."
+                    + "under /tmp. Sockets of the service manager (LISTEN_FDS) come in the place of that one, and "
+                    + "of those named here with the same address; others are served as well."
             ),
             .text(
                 "ops",
@@ -133,11 +135,13 @@ struct BrokerPlan: Sendable {
     ///   - settings: Settled settings.
     ///   - environment: Where the standard endpoint is looked up.
     ///   - userID: The effective user, likewise.
+    ///   - inherited: Sockets that the service manager listens on for the broker.
     /// - Throws: `ProgramFailure(.configuration)` for endpoints that cannot be used.
     init(
         _ settings: Settings<BrokerValues>,
         environment: [String: String],
-        userID: UInt32
+        userID: UInt32,
+        inherited: [ServiceManager.Socket] = []
     ) throws(ProgramFailure) {
         let values = settings.values
         stopWithin = values.stopWithin
@@ -146,7 +150,7 @@ struct BrokerPlan: Sendable {
         server.limits = values.limits
         server.version = "fanfare-broker/\(Version.current)"
         server.statePath = values.state
-        if values.listen.isEmpty {
+        if values.listen.isEmpty, inherited.isEmpty {
             ownsFolder = environment["FANFARE_BROKER", default: ""].isEmpty
             server.endpoints = [try Endpoint.standard(environment: environment, userID: userID)]
         }
@@ -157,8 +161,10 @@ struct BrokerPlan: Sendable {
             }
             server.endpoints.append(endpoint)
         }
+        try server.take(inherited)
         try security = SecurityPlan(values.security, settings, for: server.endpoints)
         try security.apply(to: &server)
+        try security.checkInherited(server)
         if !values.allowsRemoteTCP { try security.checkRemote(server) }
         if values.testsResilience {
             server.resilience = values.resilience
@@ -186,5 +192,22 @@ struct BrokerPlan: Sendable {
         state: \(server.statePath ?? "none")
         limits: \(Setting.changed(server.limits, Limits(), Limits.settings))
         """
+    }
+}
+
+extension BrokerServer.Configuration {
+    /// Serves sockets of the service manager: as the endpoint with their address, or as one more.
+    mutating func take(_ sockets: [ServiceManager.Socket]) throws(ProgramFailure) {
+        for socket in sockets {
+            var endpoint = try BoundSocket.endpoint(of: socket.descriptor)
+            // Only the settings know which bytes are to pass there.
+            if case .tcp(let host, let port) = endpoint, endpoints.contains(.tls(host: host, port: port)) {
+                endpoint = .tls(host: host, port: port)
+            }
+            guard inherited.updateValue(socket.descriptor, forKey: endpoint) == nil else {
+                throw ProgramFailure(.configuration, "two sockets for \(endpoint) were handed over; keep one of them")
+            }
+            if !endpoints.contains(endpoint) { endpoints.append(endpoint) }
+        }
     }
 }

@@ -90,6 +90,18 @@ struct SecurityPlan: Sendable {
         )
     }
 
+    /// Refuses a Unix socket that somebody else has made for everybody, as one of our own.
+    func checkInherited(_ server: BrokerServer.Configuration) throws(ProgramFailure) {
+        guard credentials == nil else { return }
+        for case .unix(let path) in server.inherited.keys where BoundSocket.isOpenToEverybody(path) {
+            throw ProgramFailure(
+                .configuration,
+                "the socket unix:\(path) that was handed over lets everybody on this machine connect and do everything; "
+                    + "give it SocketMode=0660, or say with --credentials who may do what"
+            )
+        }
+    }
+
     /// Refuses to serve other machines without knowing who they are and without hiding what passes.
     func checkRemote(_ server: BrokerServer.Configuration) throws(ProgramFailure) {
         for endpoint in server.endpoints where endpoint.isRemote {

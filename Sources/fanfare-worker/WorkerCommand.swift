@@ -19,7 +19,8 @@ struct WorkerCommand: AsyncParsableCommand {
             trying. Settings come from the defaults, then --config FILE, then the flags; the last one wins. \
             --print-config shows all of them.
 
-            When it is ready it prints one line on standard output: fanfare-worker ready on URL (NAME)
+            When it is ready it prints one line on standard output: fanfare-worker ready on URL (NAME). A \
+            service manager such as systemd is told as well (Type=notify, WatchdogSec=), and may listen for it.
 
             \(Program.exitCodes)
             """,
@@ -113,6 +114,7 @@ struct WorkerCommand: AsyncParsableCommand {
 
     func run() async {
         await Program.run(Self.program) {
+            let manager = try ServiceManager.take()
             if let describeConfig {
                 return StandardStream.output.writeLine(
                     try Settings(defaults: WorkerValues(), table: WorkerValues.table).described(
@@ -133,14 +135,15 @@ struct WorkerCommand: AsyncParsableCommand {
                 settings,
                 environment: ProcessInfo.processInfo.environment,
                 userID: geteuid(),
-                standardName: "\(ProcessInfo.processInfo.hostName)-\(getpid())"
+                standardName: "\(ProcessInfo.processInfo.hostName)-\(getpid())",
+                inherited: manager.sockets
             )
             let credentials = try await Credentials.read(plan.site)
             if checkConfig {
                 StandardStream.output.writeLine(plan.summary)
                 return
             }
-            try await Self.serve(plan, credentials)
+            try await Self.serve(plan, credentials, manager)
         }
     }
 
@@ -174,7 +177,7 @@ struct WorkerCommand: AsyncParsableCommand {
         return settings
     }
 
-    private static func serve(_ plan: WorkerPlan, _ credentials: Credentials) async throws {
+    private static func serve(_ plan: WorkerPlan, _ credentials: Credentials, _ manager: ServiceManager) async throws {
         Logs.bootstrap(format: plan.logFormat, level: plan.logLevel)
         let logger = Logger(label: program)
         for warning in credentials.jwt?.warnings ?? [] {
@@ -183,7 +186,7 @@ struct WorkerCommand: AsyncParsableCommand {
         let router = plan.site.router(credentials)
         let stage = RunStage<WorkerServer>()
         let (stopped, continuation) = AsyncStream.makeStream(of: Void.self)
-        try await Program.serve(program, logger: logger, stopWithin: plan.drain.total) {
+        try await Program.serve(program, logger: logger, stopWithin: plan.drain.total, manager: manager) {
             var parts: [RunningPart] = []
             if let (host, port) = plan.ops {
                 let ops = try await OpsServer.start(
@@ -204,7 +207,9 @@ struct WorkerCommand: AsyncParsableCommand {
             }
             stage.current = .running(worker)
             parts.append(
-                RunningPart(name: "worker", ended: { for await _ in stopped {} }) { await worker.drain(plan.drain) }
+                RunningPart(name: "worker", ended: { for await _ in stopped {} }, turn: { await worker.turn() }) {
+                    await worker.drain(plan.drain)
+                }
             )
             return ("\(plan.address(port: worker.port)) (\(plan.server.name))", parts)
         }

@@ -1,5 +1,6 @@
 import FanfareModel
 import FanfareOps
+import FanfareTransport
 import FanfareWorker
 import Logging
 
@@ -55,7 +56,8 @@ struct WorkerValues: Sendable {
                 example: "127.0.0.1:8000",
                 flag: "--listen",
                 "HOST:PORT for browsers, which several workers may share, unix:/path for a proxy on this machine, or fd:N "
-                    + "for a bound socket that this process was given."
+                    + "for a bound socket that this process was given. A socket of the service manager (LISTEN_FDS) "
+                    + "takes its place."
             ),
             .text(
                 "tls_certificate_file",
@@ -189,12 +191,14 @@ struct WorkerPlan: Sendable {
     ///   - environment: Where the standard endpoint is looked up.
     ///   - userID: The effective user, likewise.
     ///   - standardName: What a worker without a name is called.
+    ///   - inherited: Sockets that the service manager listens on for it; one at most, in the place of `listen`.
     /// - Throws: `ProgramFailure(.configuration)` for addresses and names that cannot be used.
     init(
         _ settings: Settings<WorkerValues>,
         environment: [String: String],
         userID: UInt32,
-        standardName: String
+        standardName: String,
+        inherited: [ServiceManager.Socket] = []
     ) throws(ProgramFailure) {
         let values = settings.values
         site = try SitePlan(settings, environment: environment)
@@ -229,7 +233,9 @@ struct WorkerPlan: Sendable {
         try Self.checkServerName(settings)
         server.tls = try Self.tls(settings)
         let listen = values.listen ?? ""
-        if listen.hasPrefix("fd:") {
+        if let socket = inherited.first {
+            try server.listen(on: socket, of: inherited.count)
+        } else if listen.hasPrefix("fd:") {
             guard let descriptor = CInt(listen.dropFirst(3)), descriptor >= 0 else {
                 throw settings.failure("listen", "listen \"\(listen)\" must name a descriptor, such as fd:3")
             }
@@ -300,5 +306,20 @@ struct WorkerPlan: Sendable {
         sockets: \(Setting.changed(server.workerLimits, WorkerLimits(), WorkerLimits.settings))
         limits: \(Setting.changed(server.limits, Limits(), Limits.settings))
         """
+    }
+}
+
+extension WorkerServer.Configuration {
+    /// Listens on a socket of the service manager.
+    fileprivate mutating func listen(on socket: ServiceManager.Socket, of count: Int) throws(ProgramFailure) {
+        guard count == 1 else {
+            throw ProgramFailure(.configuration, "a worker listens on one socket, and it was given \(count)")
+        }
+        switch try BoundSocket.endpoint(of: socket.descriptor) {
+        case .unix(let path): listenPath = path
+        case .tcp(let host, let port), .tls(let host, let port): (listenHost, listenPort) = (host, port)
+        }
+        listenDescriptor = socket.descriptor
+        keepsListenDescriptor = true
     }
 }

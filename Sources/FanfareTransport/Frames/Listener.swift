@@ -1,4 +1,5 @@
 package import FanfareModel
+import Glibc
 import NIOCore
 
 /// One endpoint that accepts frame connections.
@@ -25,6 +26,7 @@ package struct Listener: Sendable {
     ///
     /// - Parameters:
     ///   - door: What the kernel and TLS ask of who comes.
+    ///   - inherited: A socket that somebody else has bound to `endpoint` and keeps: nothing is made, nor removed.
     ///   - acceptsPerSecond: What is accepted at most; what comes faster waits in the kernel.
     ///   - make: Runs for each connection. With TLS the connection opens before the handshake; what is written waits.
     /// - Throws: ``ProgramFailure`` with exit `configuration` when the address is taken, the folder is missing, or
@@ -33,10 +35,11 @@ package struct Listener: Sendable {
         _ endpoint: Endpoint,
         on loop: EpollLoop,
         _ door: Door = Door(),
+        inherited: CInt? = nil,
         acceptsPerSecond: Int? = nil,
         make: @escaping (Arrival) -> FrameConnection
     ) throws -> Listener {
-        let (descriptor, file) = try listen(on: endpoint, door)
+        let (descriptor, file) = try listen(on: endpoint, door, inherited)
         let rate = acceptsPerSecond.map { AcceptRate(perSecond: $0) }
         let tls = endpoint.isTLS ? door.tls : nil
         let listener = DescriptorListener(descriptor, on: loop, rate: rate) {
@@ -56,12 +59,18 @@ package struct Listener: Sendable {
         return Listener(endpoint: bound, listener: NIOLoopBound(listener, eventLoop: loop), socketFile: file)
     }
 
-    private static func listen(on endpoint: Endpoint, _ door: Door) throws -> (CInt, SocketFile?) {
+    private static func listen(on endpoint: Endpoint, _ door: Door, _ inherited: CInt?) throws -> (CInt, SocketFile?) {
+        guard !endpoint.isTLS || door.tls != nil else {
+            throw ProgramFailure(.configuration, "cannot listen on \(endpoint) without a TLS certificate")
+        }
+        if let inherited {
+            guard Glibc.listen(inherited, CInt(backlog)) == 0 else {
+                throw ProgramFailure(.configuration, "cannot listen on \(endpoint), which this process was given")
+            }
+            return (inherited, nil)
+        }
         switch endpoint {
         case .tcp(let host, let port), .tls(let host, let port):
-            guard !endpoint.isTLS || door.tls != nil else {
-                throw ProgramFailure(.configuration, "cannot listen on \(endpoint) without a TLS certificate")
-            }
             do {
                 let address = try SocketAddress.makeAddressResolvingHost(host, port: port)
                 return (try DescriptorListener.listen(on: address, backlog: backlog), nil)

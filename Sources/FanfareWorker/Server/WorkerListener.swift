@@ -16,15 +16,19 @@ final class WorkerListener {
         let number: Int
         let socketFile: SocketFile?
         let tls: NIOSSLContext?
+        /// Whether somebody else listens on it when this worker does no more.
+        var isKept = false
     }
 
     private let listener: DescriptorListener
     private let socketFile: SocketFile?
     private let backlog: Int
+    private let isKept: Bool
 
     /// Accepts for `worker`; not before ``start()``.
     init(_ port: Port, _ configuration: WorkerServer.Configuration, on loop: EpollLoop, _ worker: WorkerLoop) {
         socketFile = port.socketFile
+        isKept = port.isKept
         let rate = AcceptRate(perSecond: configuration.workerLimits.acceptsPerSecond)
         backlog = Int(configuration.workerLimits.backlog)
         listener = DescriptorListener(port.descriptor, on: loop, rate: rate) { descriptor, address in
@@ -52,8 +56,9 @@ final class WorkerListener {
     /// How often accepting paused because connections came faster than the rate.
     var ratePauses: UInt64 { listener.ratePauses }
 
-    /// Accepts what the kernel holds, and nothing more.
+    /// Accepts what the kernel holds, unless that is for somebody else, and nothing more.
     func finish() {
+        guard !isKept else { return close() }
         socketFile?.remove()
         listener.finish(backlog: backlog)
     }
@@ -71,15 +76,22 @@ final class WorkerListener {
         let tls = try configuration.tls.map { try context(certificateFile: $0.certificateFile, keyFile: $0.keyFile) }
         if let descriptor = configuration.listenDescriptor {
             // It may be bound only.
-            guard isStreamSocket(descriptor), Glibc.listen(descriptor, backlog) == 0 else {
+            guard BoundSocket.isStream(descriptor), Glibc.listen(descriptor, backlog) == 0 else {
                 throw ProgramFailure(
                     .configuration,
                     "cannot listen on fd:\(descriptor); it must be a bound stream socket that this process was given"
                 )
             }
             let number = DescriptorListener.port(of: descriptor) ?? configuration.listenPort
-            let address = "\(configuration.listenHost):\(number)"
-            return Port(descriptor: descriptor, address: address, number: number, socketFile: nil, tls: tls)
+            let address = configuration.listenPath.map { "unix:\($0)" } ?? "\(configuration.listenHost):\(number)"
+            return Port(
+                descriptor: descriptor,
+                address: address,
+                number: number,
+                socketFile: nil,
+                tls: tls,
+                isKept: configuration.keepsListenDescriptor
+            )
         }
         if let path = configuration.listenPath {
             let (descriptor, file) = try SocketFile.listen(on: path, backlog: backlog)
@@ -102,13 +114,6 @@ final class WorkerListener {
                 "cannot listen on \(address): \(reason(error)); choose another address or stop what uses it"
             )
         }
-    }
-
-    /// Whoever hands over a descriptor may be wrong about what it is.
-    private static func isStreamSocket(_ descriptor: CInt) -> Bool {
-        var kind: CInt = 0
-        var length = socklen_t(MemoryLayout<CInt>.size)
-        return getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &length) == 0 && kind == CInt(SOCK_STREAM.rawValue)
     }
 
     /// Makes the pipeline of a handshake.

@@ -24,6 +24,8 @@ package final class WorkerServer: Sendable {
         package var listenPath: String?
         /// A socket that somebody else has bound and handed over, to listen on instead: systemd's, for one.
         package var listenDescriptor: CInt?
+        /// Whether who has bound ``listenDescriptor`` keeps it: what waits there when this worker stops is for the next.
+        package var keepsListenDescriptor = false
         /// Certificate and key in PEM, for TLS.
         package var tls: TLSFiles?
         /// The `Server` header of answers; `nil` for none.
@@ -163,6 +165,12 @@ package final class WorkerServer: Sendable {
         health.counters.acceptPauses = listener.ratePauses
         health.add(parts.session.counters)
         return health
+    }
+
+    /// Returns when the loop has turned: true, or false when it has ended. Never while it is stuck.
+    package func turn() async -> Bool {
+        guard ending.withLock({ $0.stopping }) == nil else { return false }
+        return (try? await loop.submit {}.get()) != nil
     }
 
     /// Takes leave gently: not ready from now on, then no new connections, every socket closed with 1012 at its own time
