@@ -35,10 +35,11 @@ def eventually(check, what, seconds=30):
 class Program:
     """One running process."""
 
-    def __init__(self, name, command, log, environment):
+    def __init__(self, name, command, log, environment, **options):
         self.name, self.command, self.log = name, [str(word) for word in command], log
+        streams = {"stdin": subprocess.DEVNULL, "env": environment, **options}
         with open(log, "ab") as output:
-            self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
+            self.process = subprocess.Popen(self.command, stdout=output, stderr=output, **streams)
 
     @property
     def pid(self):
