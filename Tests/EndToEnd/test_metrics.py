@@ -116,6 +116,12 @@ def test_every_message_and_byte_is_counted_once(house, ops, worker, port):
     assert broker.histogram("fanfare_broker_loop_lag_seconds")[2] > 0
 
 
+def test_round_trips_to_clients_are_measured_by_themselves(ops, worker):
+    name = "fanfare_broker_round_trip_seconds"
+    eventually(lambda: metrics_page.Scrape(ops).histogram(name)[2] > 0, "the broker has pinged the worker")
+    check_histograms(metrics_page.Scrape(ops))
+
+
 def test_what_waits_and_what_is_dropped_shows(house, ops):
     with wire.Wire(house.socket, name="publisher") as publisher:
         assert publisher.flood("jobs", ({"number": number} for number in range(130))) == 30
