@@ -15,12 +15,12 @@ RUN apt-get update -q \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 # The dependencies alone: they change seldom, and what does not change is not fetched again.
-COPY Package.swift Package.resolved ./
-RUN swift package resolve --force-resolved-versions
+COPY Package.swift ./
+RUN swift package resolve
 COPY Sources Sources
 COPY Tests Tests
 RUN for program in fanfare-broker fanfare-worker fanfare; do \
-        swift build --configuration release --static-swift-stdlib --force-resolved-versions --product "$program" \
+        swift build --configuration release --static-swift-stdlib --product "$program" \
         && strip --strip-all -o "/usr/local/bin/$program" ".build/release/$program" || exit 1; \
     done
 
