@@ -19,6 +19,14 @@ import Testing
         return Credentials([worker, looker])
     }
 
+    private func admitted(
+        _ query: InspectionQuery,
+        from viewer: Viewer,
+        _ broker: TemporaryBroker
+    ) async throws -> InspectionQuery {
+        try await broker.server.admit(query, from: viewer)
+    }
+
     private func refusal(_ body: () async throws(Failure) -> Void) async -> ErrorCode? {
         do throws(Failure) {
             try await body()
@@ -48,9 +56,10 @@ import Testing
     @Test func `without credentials this machine sees everything, and others nothing`() async throws {
         try await TemporaryBroker.run { broker in
             let query = InspectionQuery(.status)
-            #expect(try await broker.server.admit(query, from: Self.local) == query)
-            #expect(try await broker.server.admit(query, from: Viewer(isLocal: true, token: "any")) == query)
-            #expect(try await broker.server.inspect(query)["sessions"] == 0)
+            #expect(try await admitted(query, from: Self.local, broker) == query)
+            #expect(try await admitted(query, from: Viewer(isLocal: true, token: "any"), broker) == query)
+            let status = try await broker.server.inspect(query)
+            #expect(status["sessions"] == 0)
             for viewer in [Viewer(isLocal: false), Viewer(isLocal: false, token: "any")] {
                 let code = await refusal { () async throws(Failure) in
                     _ = try await broker.server.admit(query, from: viewer)
@@ -69,7 +78,7 @@ import Testing
             _ = try await broker.server.replace(credentials())
             let query = InspectionQuery(.groups)
             for isLocal in [true, false] {
-                #expect(try await broker.server.admit(query, from: Viewer(isLocal: isLocal, token: "right")) == query)
+                #expect(try await admitted(query, from: Viewer(isLocal: isLocal, token: "right"), broker) == query)
                 for token in [nil, "", "wrong", "of a worker", "right "] {
                     let viewer = Viewer(isLocal: isLocal, token: token)
                     let code = await refusal { () async throws(Failure) in
@@ -85,7 +94,7 @@ import Testing
         try await TemporaryBroker.run { broker in
             _ = try await broker.server.replace(credentials { $0.coversLoopback = true })
             let query = InspectionQuery(.groups)
-            #expect(try await broker.server.admit(query, from: Self.local) == query)
+            #expect(try await admitted(query, from: Self.local, broker) == query)
             for viewer in [Viewer(isLocal: false), Viewer(isLocal: true, token: "wrong")] {
                 let code = await refusal { () async throws(Failure) in
                     _ = try await broker.server.admit(query, from: viewer)

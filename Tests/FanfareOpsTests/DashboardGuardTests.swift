@@ -25,7 +25,7 @@ import Testing
         )
     }
 
-    private func viewer(_ verdict: DashboardGuard.Verdict) -> Viewer? {
+    private func accepted(_ verdict: DashboardGuard.Verdict) -> Viewer? {
         if case .viewer(let viewer) = verdict { viewer } else { nil }
     }
 
@@ -35,7 +35,7 @@ import Testing
 
     @Test func `who asks from this machine under its name is local`() {
         let verdict = DashboardGuard(refusals: refusals).verdict(on: request())
-        #expect(viewer(verdict) == Viewer(isLocal: true))
+        #expect(accepted(verdict) == Viewer(isLocal: true))
     }
 
     @Test func `another address, listener or name is not local, and neither is who asks for others`() {
@@ -46,7 +46,7 @@ import Testing
             request(("Forwarded", "for=10.0.0.7")), request(("via", "1.1 proxy")), request(("x-real-ip", "")),
         ]
         for request in distant {
-            #expect(viewer(DashboardGuard(refusals: refusals).verdict(on: request)) == Viewer(isLocal: false))
+            #expect(accepted(DashboardGuard(refusals: refusals).verdict(on: request)) == Viewer(isLocal: false))
         }
     }
 
@@ -61,13 +61,13 @@ import Testing
     @Test(arguments: ["same-origin", "none"])
     func `a page of ours and an address that was typed are served`(site: String) {
         let verdict = DashboardGuard(refusals: refusals).verdict(on: request(("sec-fetch-site", site)))
-        #expect(viewer(verdict) == Viewer(isLocal: true))
+        #expect(accepted(verdict) == Viewer(isLocal: true))
     }
 
     @Test(arguments: ["Bearer abc", "bearer abc", "BEARER abc"])
     func `a token is taken from its field`(field: String) {
         let verdict = DashboardGuard(refusals: refusals).verdict(on: request(("authorization", field)))
-        #expect(viewer(verdict) == Viewer(isLocal: true, token: "abc"))
+        #expect(accepted(verdict) == Viewer(isLocal: true, token: "abc"))
     }
 
     @Test(arguments: [
@@ -89,27 +89,28 @@ import Testing
         let guarding = DashboardGuard(refusals: refusals)
         let guesser = request(peer: "10.0.0.7", ("authorization", "Bearer wrong"))
         for _ in 0..<FailedAttempts.attemptsMaximum {
-            let viewer = try #require(viewer(guarding.verdict(on: guesser, at: start)))
+            let viewer = try #require(accepted(guarding.verdict(on: guesser, at: start)))
             let said = guarding.response(to: Failure(.unauthorized, "unknown"), of: viewer, guesser, at: start)
             #expect(said.status == 401)
             #expect(said.fields["www-authenticate"] == "Bearer")
         }
         guard case .refused(let refused) = guarding.verdict(on: guesser, at: start + .seconds(59)) else {
-            return Issue.record("an eleventh guess was looked at")
+            Issue.record("an eleventh guess was looked at")
+            return
         }
         #expect(refused.status == 429)
         #expect(refused.fields["retry-after"] == "60")
         #expect(refusals.counts["too_many_attempts"] == 1)
         #expect(refusals.counts["unauthorized"] == 10)
-        #expect(viewer(guarding.verdict(on: request(peer: "10.0.0.8"), at: start + .seconds(59))) != nil)
-        #expect(viewer(guarding.verdict(on: guesser, at: start + .seconds(60))) != nil)
+        #expect(accepted(guarding.verdict(on: request(peer: "10.0.0.8"), at: start + .seconds(59))) != nil)
+        #expect(accepted(guarding.verdict(on: guesser, at: start + .seconds(60))) != nil)
     }
 
     @Test func `who shows no token guesses nothing`() throws {
         let guarding = DashboardGuard(refusals: refusals)
         let stranger = request(peer: "10.0.0.7")
         for _ in 0..<100 {
-            let viewer = try #require(viewer(guarding.verdict(on: stranger, at: start)))
+            let viewer = try #require(accepted(guarding.verdict(on: stranger, at: start)))
             #expect(
                 guarding.response(to: Failure(.unauthorized, "none"), of: viewer, stranger, at: start).status == 401
             )
