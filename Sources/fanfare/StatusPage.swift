@@ -49,7 +49,8 @@ enum StatusPage {
     static func channelPage(_ answer: MessageValue) -> Page {
         var page = Page()
         for row in answer["rows"]?.array ?? [] {
-            let fields = ["namespace"] + Listing.channels.columns.map(\.field).filter { $0 != "channel" } + ["session"]
+            let others = Listing.channels.columns.map(\.field).filter { $0 != "channel" && $0 != "namespace" }
+            let fields = ["namespace"] + others
             var facts = fields.compactMap { field in row[field].map { fact(field, $0) } }
             facts += (row["attributes"]?.map ?? [:]).sorted { $0.key < $1.key }.map {
                 ($0.key, CellText.plain($0.value))

@@ -51,8 +51,8 @@ struct TableTests {
 
                 """
         )
-        #expect(page.text(on: surface(42)).contains("a-very-long-name-of-a-group  worker-1  12345"))
-        #expect(page.text(on: surface(20)) == "NAME      WORKER    …\na-very-…  worker-1  …\n")
+        #expect(page.text(on: surface(44)).contains("a-very-long-name-of-a-group  worker-1  12345"))
+        #expect(page.text(on: surface(20)) == "NAME      WORKER   …\na-very-…  worker-1 …\n")
         #expect(page.text(on: .plain).contains("a-very-long-name-of-a-group"))
         for columns in 0...60 {
             let lines = page.text(on: surface(columns)).split(separator: "\n").map(String.init)
@@ -70,7 +70,7 @@ struct TableTests {
         #expect(!page.text(on: Surface(isStyled: false, isRedrawn: true, columns: 80, rows: 24)).contains("\u{1b}"))
         // Cut within a coloured piece, the colour still ends.
         let narrow = page.text(on: Surface(isStyled: true, isRedrawn: true, columns: 16, rows: nil))
-        #expect(narrow.hasSuffix("\u{1b}[33m1…\u{1b}[0m\n"))
+        #expect(narrow.hasSuffix("\u{1b}[33m12…\u{1b}[0m\n"))
     }
 
     @Test func `a page that must fit keeps its last line and cuts long ones`() {
