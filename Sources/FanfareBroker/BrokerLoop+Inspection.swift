@@ -52,7 +52,7 @@ struct Inspections {
 }
 
 extension BrokerLoop {
-    /// How long a slice takes: a quarter of what was done since the one before, so that looking is never what makes a
+    /// How long a slice takes: half of what else was done since the one before, so that looking is never what makes a
     /// turn long, and within these bounds.
     private static let slices = (least: TimeAmount.microseconds(50), most: TimeAmount.microseconds(250))
     /// Rows looked at between two looks at the clock.
@@ -131,7 +131,7 @@ extension BrokerLoop {
         loop.runAfterOthers { [self] in
             let others = inspections.slicedAt.map { loop.now - $0 } ?? .zero
             inspections.slicedAt = nil
-            slice(min(max(.nanoseconds(others.nanoseconds / 4), Self.slices.least), Self.slices.most))
+            slice(min(max(.nanoseconds(others.nanoseconds / 2), Self.slices.least), Self.slices.most))
             run()
         }
     }

@@ -46,19 +46,19 @@ extension Core {
         now: Instant,
         _ shell: some Observations
     ) -> MessageValue? {
-        let query = inspection.query
+        let (query, box) = (inspection.query, CoreBox(self))
         switch query.subject {
         case .status:
             guard inspection.proceed(through: mailboxes, steps) else { return nil }
             return status(inspection, now, shell)
-        case .groups: return inspection.proceed(through: GroupListing(core: self, query: query, now: now), steps)
-        case .group: return inspection.proceed(through: MemberListing(self, inspection, now), steps)
+        case .groups: return inspection.proceed(through: GroupListing(box: box, query: query, now: now), steps)
+        case .group: return inspection.proceed(through: MemberListing(box, inspection, now), steps)
         case .channels, .channel:
             let places = inspection.places
-            let rows = ChannelListing(core: self, query: query, now: now, places: places)
+            let rows = ChannelListing(box: box, query: query, now: now, places: places)
             return inspection.proceed(through: rows, steps)
         case .sessions:
-            let rows = SessionListing(core: self, query: query, now: now, shell: shell)
+            let rows = SessionListing(box: box, query: query, now: now, shell: shell)
             return inspection.proceed(through: rows, steps)
         case .drops: return inspection.proceed(through: DropListing(log: dropLog, query: query, now: now), steps)
         case .closed: return inspection.proceed(through: ClosedListing(log: closed, query: query, now: now), steps)

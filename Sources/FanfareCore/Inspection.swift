@@ -104,7 +104,9 @@ package struct Inspection {
             scanned += 1
             guard rows.isAsked(place) else { continue }
             matched += 1
-            for index in adding.indices { sums[index].add(rows.value(adding[index], place)) }
+            if !rows.addsNothing(place) {
+                for index in adding.indices { sums[index].add(rows.value(adding[index], place)) }
+            }
             best.consider(SortKey(rows.value(order, place)), place) { rows.identity(place) }
         }
         if next >= end { endLooking() }

@@ -29,39 +29,39 @@ struct SessionListing<Shell: Observations>: Listing {
         var ordersRows: Bool { self != .attributes }
     }
 
-    let core: Core
+    let box: CoreBox
     let query: InspectionQuery
     let now: Instant
     let shell: Shell
 
-    var placeCount: Int { core.sessions.placeCount }
+    var placeCount: Int { box.core.sessions.placeCount }
     private func slot(_ place: Int) -> SessionSlot { SessionSlot(index: UInt32(place)) }
 
-    func hasRow(_ place: Int) -> Bool { core.sessions.contains(slot(place)) }
+    func hasRow(_ place: Int) -> Bool { box.core.sessions.contains(slot(place)) }
 
     func isAsked(_ place: Int) -> Bool {
         let slot = slot(place)
-        return query.matches(nil, core.sessions[slot].hello.name, core.sessions[slot].hello.namespace)
+        return query.matches(nil, box.core.sessions[slot].hello.name, box.core.sessions[slot].hello.namespace)
     }
 
-    func identity(_ place: Int) -> RowIdentity { RowIdentity(number: core.sessions[slot(place)].id.value) }
+    func identity(_ place: Int) -> RowIdentity { RowIdentity(number: box.core.sessions[slot(place)].id.value) }
 
     func value(_ column: Column, _ place: Int) -> MessageValue {
         let slot = slot(place)
         return switch column {
-        case .name: .string(core.sessions[slot].hello.name)
-        case .session: .count(core.sessions[slot].id.value)
-        case .client: .string(core.sessions[slot].hello.client)
-        case .role: .string(core.sessions[slot].hello.role.rawValue)
-        case .namespace: .string(core.sessions[slot].hello.namespace)
-        case .node: core.sessions[slot].hello.node.value
-        case .channels: .count(core.sessions[slot].channels.count)
-        case .memberships: .count(core.sessions[slot].memberships)
-        case .receives: .count(core.sessions[slot].receives.count)
-        case .drops: .count(core.sessions[slot].drops)
-        case .age: core.sessions[slot].openedAt.age(at: now)
-        case .attributes: .map(core.sessions[slot].hello.attributes.mapValues { .string($0) })
-        default: observed(column, shell.observation(of: core.sessions[slot].id))
+        case .name: .string(box.core.sessions[slot].hello.name)
+        case .session: .count(box.core.sessions[slot].id.value)
+        case .client: .string(box.core.sessions[slot].hello.client)
+        case .role: .string(box.core.sessions[slot].hello.role.rawValue)
+        case .namespace: .string(box.core.sessions[slot].hello.namespace)
+        case .node: box.core.sessions[slot].hello.node.value
+        case .channels: .count(box.core.sessions[slot].channels.count)
+        case .memberships: .count(box.core.sessions[slot].memberships)
+        case .receives: .count(box.core.sessions[slot].receives.count)
+        case .drops: .count(box.core.sessions[slot].drops)
+        case .age: box.core.sessions[slot].openedAt.age(at: now)
+        case .attributes: .map(box.core.sessions[slot].hello.attributes.mapValues { .string($0) })
+        default: observed(column, shell.observation(of: box.core.sessions[slot].id))
         }
     }
 

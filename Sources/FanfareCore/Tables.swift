@@ -85,6 +85,8 @@ struct Mailbox {
     /// The most there ever were unread.
     var depthHigh: UInt64 = 0
 
+    // Inlined: a call would copy the mailbox.
+    @inline(__always)
     var unread: UInt64 { UInt64(queue.count) + UInt64(pushed.count) + held }
 
     /// Takes note of how much is unread when that has become more.

@@ -63,7 +63,9 @@ extension MessageValue {
     /// Whether this is nil.
     public var isNull: Bool { self == .null }
 
-    /// An integer of any width; the nearest representable one when it does not fit.
+    /// An integer of any width; the nearest representable one when it does not fit. Inlined: generic, it would cost
+    /// hundreds of instructions, for each value of each row that is looked at.
+    @inlinable
     package static func count(_ value: some BinaryInteger) -> MessageValue {
         .int(Int64(clamping: value))
     }
