@@ -100,11 +100,14 @@ struct Refused: Sendable, CustomTestStringConvertible {
                 "/healthz": { _ in .json(200, ["status": "ok"]) },
                 "/readyz": { _ in .json(503, ["ready": false, "reason": "no broker"]) },
                 "/echo": { request in
-                    .json([
-                        "query": .map((request.query ?? ["unreadable": ""]).mapValues { .string($0) }),
-                        "x-twice": .count(request.fields["x-twice"]?.count ?? 0),
-                        "peer": .string(request.peer), "isLoopback": .bool(request.isLoopbackListener),
-                    ])
+                    .json(
+                        200,
+                        [
+                            "query": .map((request.query ?? ["unreadable": ""]).mapValues { .string($0) }),
+                            "x-twice": .count(request.fields["x-twice"]?.count ?? 0),
+                            "peer": .string(request.peer), "isLoopback": .bool(request.isLoopbackListener),
+                        ]
+                    )
                 },
                 "/count": { _ in
                     .events { stream in
@@ -226,8 +229,8 @@ struct Refused: Sendable, CustomTestStringConvertible {
             let answer = try await exchange(port, Self.request("/count"))
             #expect(answer.contains("content-type: text/event-stream\r\n"))
             #expect(!answer.contains("content-length"))
-            let events = answer.split(separator: "\r\n").filter { $0.hasPrefix("data: ") }
-            #expect(events.map { $0.trimmingSuffix { $0.isNewline } } == ["data: 0", "data: 1", "data: 2"])
+            let events = answer.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("data: ") }
+            #expect(events == ["data: 0", "data: 1", "data: 2"])
         }
     }
 
