@@ -75,12 +75,16 @@ struct SimulationTests {
 
     @Test("the same seed gives the same history")
     func seedDecides() throws {
-        var first = Simulation(seed: 7)
-        var second = Simulation(seed: 7)
-        try first.run(steps: 300)
-        try second.run(steps: 300)
-        #expect(first.now == second.now)
-        #expect(first.core.counters == second.core.counters)
-        #expect(first.core.counters.sends > 0)
+        var sends: UInt64 = 0
+        for seed in UInt64(5)..<10 {
+            var first = Simulation(seed: seed)
+            var second = Simulation(seed: seed)
+            try first.run(steps: 300)
+            try second.run(steps: 300)
+            #expect(first.now == second.now)
+            #expect(first.core.counters == second.core.counters)
+            sends += first.core.counters.sends
+        }
+        #expect(sends > 0, "histories in which something happens")
     }
 }

@@ -46,6 +46,7 @@ import Testing
         let timer = loop.scheduleTask(in: .milliseconds(1)) { 7 }
         #expect(try await timer.futureResult.get() == 7)
         try await loop.shutdownGracefully()
-        #expect(told.withLock { $0.count } == 1)
+        // Once a second, and this takes longer on a busy machine.
+        #expect(told.withLock { $0.count } >= 1)
     }
 }
