@@ -52,10 +52,15 @@ extension BrokerLoop {
         sweeps += 1
     }
 
+    /// Says since when what is written from now on waits, if it has to: in milliseconds of the loop's clock.
+    func moveTick() {
+        turn.tick = Int(clamping: loop.now.uptimeNanoseconds / 1_000_000)
+    }
+
     /// Once a second: strangers that do not say hello go, silent sessions are pinged, then given up.
     func sweep() {
         let now = loop.now
-        turn.tick = Int(clamping: now.uptimeNanoseconds / 1_000_000)
+        moveTick()
         lookAtMemory()
         warnOfDrops()
         warnOfMemory()

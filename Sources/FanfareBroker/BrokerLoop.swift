@@ -73,6 +73,7 @@ final class BrokerLoop {
         turn = WriteTurn(loop: loop)
         links = LinkWriter(limits: limits, logger: logger)
         startedAt = Instant(nanoseconds: loop.now.uptimeNanoseconds)
+        moveTick()
         silenceSweep = Sweep(loop: loop, every: .seconds(1)) { [unowned self] in sweep() }
     }
 
