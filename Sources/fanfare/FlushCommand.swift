@@ -9,7 +9,8 @@ struct FlushCommand: AsyncParsableCommand {
         abstract: "Forget every message and every membership of a namespace.",
         discussion: """
             Says first what there is, and on a terminal asks for the name of the namespace; elsewhere it needs --yes. \
-            Sockets stay open, but they are in no group any more until their programs add them again.
+            fanfare-worker closes the sockets that were in a group with 1012, so that they come back and join again; \
+            in other programs they stay open and are in no group.
             """
     )
 
