@@ -27,7 +27,7 @@ struct WorkersCommand: AsyncParsableCommand {
     }
 }
 
-struct SessionsCommand: AsyncParsableCommand {
+struct SessionsCommand: ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "sessions",
         abstract: "Every connection: what passes on it, how long a round trip takes, what it lost.",
@@ -41,9 +41,7 @@ struct SessionsCommand: AsyncParsableCommand {
     @OptionGroup var global: GlobalOptions
 
     func run() async throws {
-        let query = try listing.query(.sessions, glob: glob, namespace: global.namespace)
-        let walk = try pages.walk(.sessions, query, listing, isStream: global.wantsJSONLines)
-        try await Display(global, watch).run(.sessions, walk, try listing.chosen(.sessions), global)
+        try await show(.sessions, try listing.query(.sessions, glob: glob, namespace: global.namespace))
     }
 }
 

@@ -20,7 +20,7 @@ struct StatusCommand: AsyncParsableCommand {
     }
 }
 
-struct GroupsCommand: AsyncParsableCommand {
+struct GroupsCommand: ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "groups",
         abstract: "The groups: members, the processes that own them, messages and their rate."
@@ -33,13 +33,11 @@ struct GroupsCommand: AsyncParsableCommand {
     @OptionGroup var global: GlobalOptions
 
     func run() async throws {
-        let query = try listing.query(.groups, glob: glob, namespace: global.namespace)
-        let walk = try pages.walk(.groups, query, listing, isStream: global.wantsJSONLines)
-        try await Display(global, watch).run(.groups, walk, try listing.chosen(.groups), global)
+        try await show(.groups, try listing.query(.groups, glob: glob, namespace: global.namespace))
     }
 }
 
-struct GroupCommand: AsyncParsableCommand {
+struct GroupCommand: ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "group",
         abstract: "The members of one group: their process, its socket's remote address, their age."
@@ -52,13 +50,11 @@ struct GroupCommand: AsyncParsableCommand {
     @OptionGroup var global: GlobalOptions
 
     func run() async throws {
-        let query = try listing.query(.group, name: name, namespace: global.namespace)
-        let walk = try pages.walk(.group, query, listing, isStream: global.wantsJSONLines)
-        try await Display(global, watch).run(.group, walk, try listing.chosen(.group), global)
+        try await show(.group, try listing.query(.group, name: name, namespace: global.namespace))
     }
 }
 
-struct ChannelsCommand: AsyncParsableCommand {
+struct ChannelsCommand: ListingCommand {
     static let configuration = CommandConfiguration(
         commandName: "channels",
         abstract: "The channels: unread messages, the age of the oldest, capacity, readers, drops."
@@ -71,9 +67,7 @@ struct ChannelsCommand: AsyncParsableCommand {
     @OptionGroup var global: GlobalOptions
 
     func run() async throws {
-        let query = try listing.query(.channels, glob: glob, namespace: global.namespace)
-        let walk = try pages.walk(.channels, query, listing, isStream: global.wantsJSONLines)
-        try await Display(global, watch).run(.channels, walk, try listing.chosen(.channels), global)
+        try await show(.channels, try listing.query(.channels, glob: glob, namespace: global.namespace))
     }
 }
 

@@ -126,6 +126,24 @@ struct PageOptions: ParsableArguments {
     }
 }
 
+/// A command that shows a listing page by page, as its options say.
+protocol ListingCommand: AsyncParsableCommand {
+    var listing: ListingOptions { get }
+    var pages: PageOptions { get }
+    var watch: WatchOptions { get }
+    var global: GlobalOptions { get }
+}
+
+extension ListingCommand {
+    /// Asks for the rows of `query` and shows them.
+    ///
+    /// - Throws: A usage error when the options do not go together, and what the broker answers.
+    func show(_ subject: Listing, _ query: InspectionQuery) async throws {
+        let walk = try pages.walk(subject, query, listing, isStream: global.wantsJSONLines)
+        try await Display(global, watch).run(subject, walk, try listing.chosen(subject), global)
+    }
+}
+
 /// Showing the same again and again.
 struct WatchOptions: ParsableArguments {
     /// Between two answers, where `--watch` stands alone.
