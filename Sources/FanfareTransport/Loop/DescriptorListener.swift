@@ -22,6 +22,8 @@ package final class DescriptorListener: DescriptorHandler {
     /// Descriptors that connections leave to everything else, a quarter of all at most. Without one the process could
     /// not answer on its operations port; and libdispatch ends it, as it reads `/proc` when its queues are busy.
     private static let reserve: CInt = 32
+    /// The table of descriptors has room for so many from the start, or for as many as the process may have.
+    private static let tableDescriptors: CInt = 65_536
     /// How long nothing is accepted when the process or the system has no descriptor or memory left.
     private static let pauseWithout = TimeAmount.seconds(1)
     /// The shortest pause of the rate: several connections are accepted after it, not one.
@@ -44,6 +46,16 @@ package final class DescriptorListener: DescriptorHandler {
         self.accepted = accepted
         let flags = fcntl(descriptor, F_GETFL)
         _ = fcntl(descriptor, F_SETFL, flags | O_NONBLOCK)
+        growDescriptorTable()
+    }
+
+    /// Makes room in the process's table of descriptors now. The kernel doubles a full table in the middle of an
+    /// accept(2), which waits 5 to 20 ms for the other processors then when the process has threads: everybody on the
+    /// loop would wait that long. A table does not shrink; it costs 8 bytes of the kernel's for each descriptor.
+    private func growDescriptorTable() {
+        let last = min(Self.openFilesMaximum, Self.tableDescriptors) - 1
+        let highest = fcntl(descriptor, F_DUPFD_CLOEXEC, last)
+        if highest >= 0 { Glibc.close(highest) }
     }
 
     /// The port it listens on, for TCP.
@@ -130,10 +142,15 @@ package final class DescriptorListener: DescriptorHandler {
     }
 
     private static func isReserve(_ descriptor: CInt) -> Bool {
-        var limit = rlimit()
-        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return false }
-        let most = CInt(clamping: limit.rlim_cur)
+        let most = openFilesMaximum
         return descriptor >= most - min(reserve, most / 4)
+    }
+
+    /// Descriptors this process may have.
+    private static var openFilesMaximum: CInt {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return .max }
+        return CInt(clamping: limit.rlim_cur)
     }
 
     private func failed(_ reason: CInt) {
