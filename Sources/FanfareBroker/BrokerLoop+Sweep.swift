@@ -69,15 +69,7 @@ extension BrokerLoop {
             peer.connection?.close()
         }
         // From the arrival on: a hello that comes a byte at a time is late too.
-        for peer in strangers.late(at: now, after: limits.helloWithin.amount) {
-            // Who was told the last already and has not taken it has had its time.
-            guard let connection = peer.connection, connection.isOpen else {
-                peer.connection?.close()
-                continue
-            }
-            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
-            peer.close()
-        }
+        dismiss(strangers.late(at: now, after: limits.helloWithin.amount)[...])
         for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
                 giveUp(peer, session)
@@ -89,6 +81,24 @@ extension BrokerLoop {
         }
         tellCongested()
     }
+
+    /// Lets go of connections that have not said hello in time, some in each turn: messages do not wait until a thousand
+    /// are closed.
+    private func dismiss(_ late: ArraySlice<Peer>) {
+        for peer in late.prefix(Self.dismissedPerTurn) where peer.isStranger {
+            // Who was told the last already and has not taken it has had its time.
+            guard let connection = peer.connection, connection.isOpen else {
+                peer.connection?.close()
+                continue
+            }
+            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
+            peer.close()
+        }
+        let rest = late.dropFirst(Self.dismissedPerTurn)
+        if !rest.isEmpty { loop.runAfterOthers { [self] in dismiss(rest) } }
+    }
+
+    private static let dismissedPerTurn = 8
 
     /// When a session is first pinged: sessions that came together are not all pinged together.
     func firstPing(of session: SessionID) -> TimeAmount {

@@ -61,6 +61,18 @@ struct OpeningTests {
         }
     }
 
+    @Test("many who say nothing are each told so and closed")
+    func silentStrangers() async throws {
+        try await TemporaryBroker.run { broker in
+            // More than are let go in one turn.
+            let clients = try (0..<30).map { _ in try RawConnection(broker.unix) }
+            for client in clients {
+                #expect(try await client.repliesToEnd().map(\.refusal) == [.helloExpected])
+            }
+            try await broker.eventually("strangers", is: 0)
+        }
+    }
+
     @Test("strangers are swept also after the last session has left")
     func silentStrangerLater() async throws {
         try await TemporaryBroker.run { broker in
