@@ -268,6 +268,29 @@ import Testing
         await worker.stop(within: Milliseconds(200))
     }
 
+    @Test func `connections that say nothing are closed, and who leaves without a word leaves nothing`() async throws {
+        var limits = WorkerLimits()
+        limits.handshakeWithin = Milliseconds(1_000)
+        let worker = try await Place.lonelyWorker(limits)
+        // More than are closed in one turn.
+        var silent: [TestClient] = []
+        for _ in 0..<10 { silent.append(try await TestClient.connect(worker.port)) }
+        for client in silent { #expect(await client.rest().isEmpty) }
+        #expect(try await worker.health().counters.handshakesDropped == 10)
+        try await TestClient.connect(worker.port).close()
+        try await eventually { try await worker.health().handshakes == 0 }
+        #expect(try await worker.health().counters.handshakesDropped == 10)
+        await worker.stop(within: Milliseconds(200))
+    }
+
+    @Test func `a stopping worker closes who has said nothing yet`() async throws {
+        let worker = try await Place.lonelyWorker()
+        let silent = try await TestClient.connect(worker.port)
+        try await eventually { try await worker.health().handshakes == 1 }
+        await worker.stop(within: Milliseconds(60_000))
+        #expect(await silent.rest().isEmpty)
+    }
+
     @Test func `sockets over the limit are refused with 503`() async throws {
         let place = try await Place.start()
         var limits = WorkerLimits()

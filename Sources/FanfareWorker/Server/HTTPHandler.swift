@@ -3,11 +3,12 @@ import NIOCore
 import NIOHTTP1
 
 /// A connection before it is a WebSocket, or instead of one: answers its first request and closes.
-final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
+final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Stranger {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundOut = HTTPServerResponsePart
 
     let worker: WorkerLoop
+    private let deadline: Int
     private var context: ChannelHandlerContext?
     private var request: Request?
     private var isHead = false
@@ -18,18 +19,20 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler {
     private var refusal: Response?
     private var hasAnswered = false
 
-    init(worker: WorkerLoop) {
+    /// - Parameter deadline: The tick at which the connection is given up if it is no WebSocket by then.
+    init(worker: WorkerLoop, until deadline: Int) {
         self.worker = worker
+        self.deadline = deadline
     }
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        worker.strangerCame(self)
+        worker.strangers.insert(self, until: deadline)
     }
 
     func handlerRemoved(context: ChannelHandlerContext) {
         self.context = nil
-        worker.strangerLeft(self)
+        worker.strangers.remove(self)
     }
 
     /// Whether the answer is still being made.

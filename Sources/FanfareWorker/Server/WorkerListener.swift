@@ -36,15 +36,17 @@ final class WorkerListener {
                 Glibc.close(descriptor)
                 return
             }
-            let channel = PipelineChannel(descriptor, on: loop, remoteAddress: address)
-            do {
-                if let tls = port.tls {
-                    try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls))
+            _ = SilentConnection(descriptor, on: loop, worker) { descriptor, deadline in
+                let channel = PipelineChannel(descriptor, on: loop, remoteAddress: address)
+                do {
+                    if let tls = port.tls {
+                        try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls))
+                    }
+                    try Self.addHandshake(to: channel, worker, until: deadline)
+                    channel.activate()
+                } catch {
+                    channel.close(promise: nil)
                 }
-                try Self.addHandshake(to: channel, worker)
-                channel.activate()
-            } catch {
-                channel.close(promise: nil)
             }
         }
     }
@@ -117,7 +119,9 @@ final class WorkerListener {
     }
 
     /// Makes the pipeline of a handshake.
-    static func addHandshake(to channel: any Channel, _ worker: WorkerLoop) throws {
+    ///
+    /// - Parameter deadline: The tick at which it is given up; as for a connection that comes now without it.
+    static func addHandshake(to channel: any Channel, _ worker: WorkerLoop, until deadline: Int? = nil) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()
         limits.maxHeaderFieldSize = worker.limits.headerBytes
         limits.maxHeaderListSize = worker.limits.headerBytes
@@ -130,7 +134,9 @@ final class WorkerListener {
             withEncoderConfiguration: HTTPResponseEncoder.Configuration(),
             withDecoderLimitConfiguration: limits
         )
-        try channel.pipeline.syncOperations.addHandler(HTTPHandler(worker: worker))
+        try channel.pipeline.syncOperations.addHandler(
+            HTTPHandler(worker: worker, until: deadline ?? worker.handshakeDeadline)
+        )
     }
 
     private static func reason(_ error: any Error) -> String {

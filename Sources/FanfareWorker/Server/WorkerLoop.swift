@@ -56,8 +56,7 @@ package final class WorkerLoop {
     private var refusalLog = RefusalLog()
     /// Told of every handler that threw, with the consumer's name.
     package var onHandlerFailure: ((any Error, String) -> Void)?
-    /// Connections that are no sockets yet, with the tick at which they are given up.
-    private(set) var strangers: [ObjectIdentifier: (handler: HTTPHandler, deadline: Int)] = [:]
+    var strangers = Strangers()
     private(set) var isStopping = false
     /// The drain under way.
     var drain: WorkerDrain?
@@ -124,29 +123,6 @@ package final class WorkerLoop {
 
     /// Whether one more socket is within the limits.
     var hasRoom: Bool { !isClosing && sockets.count + max(leaving.count, ending.count) < limits.sockets }
-
-    /// Whether one more connection may begin a handshake.
-    func admitsStranger() -> Bool {
-        guard !isStopping, strangers.count < limits.handshakes else {
-            counters.handshakesDropped += 1
-            return false
-        }
-        return true
-    }
-
-    func strangerCame(_ handler: HTTPHandler) {
-        strangers[ObjectIdentifier(handler)] = (handler, ticks + Self.ticks(limits.handshakeWithin) + 1)
-    }
-
-    /// Lets go of connections that have asked for nothing a tick after they came: they hold nothing up.
-    func dropIdleStrangers() {
-        let latest = ticks + Self.ticks(limits.handshakeWithin) - 1
-        for (handler, deadline) in strangers.values where deadline <= latest && !handler.isBusy { handler.abandon() }
-    }
-
-    func strangerLeft(_ handler: HTTPHandler) {
-        strangers[ObjectIdentifier(handler)] = nil
-    }
 
     package func countResponse(_ status: HTTPResponse.Status) {
         counters.responses[status.code, default: 0] += 1
@@ -379,27 +355,15 @@ package final class WorkerLoop {
         for socket in deadlines.due(at: ticks).compactMap({ sockets[$0] }) { checkLife(of: socket) }
         for (socket, deadline) in leaving.values where deadline <= ticks { socket.abandon(.abnormal) }
         for (socket, deadline) in ending.values where deadline <= ticks { socket.service.cancel(socket) }
-        abandon(strangers.values.filter { $0.deadline <= ticks }.map(\.handler)[...])
+        dropLateStrangers()
     }
-
-    /// Lets go of connections that came to nothing, some in each turn: messages do not wait until thousands are closed.
-    private func abandon(_ late: ArraySlice<HTTPHandler>) {
-        for handler in late.prefix(Self.abandonedPerTurn) where strangers[ObjectIdentifier(handler)] != nil {
-            counters.handshakesDropped += 1
-            handler.abandon()
-        }
-        let rest = late.dropFirst(Self.abandonedPerTurn)
-        if !rest.isEmpty { eventLoop.runAfterOthers { [self] in abandon(rest) } }
-    }
-
-    private static let abandonedPerTurn = 4
 
     /// Takes no connection and no message any more, and closes every socket with 1001.
     ///
     /// - Parameter onEmpty: Called when the last one is closed and its consumer has nothing to do any more.
     package func stop(_ onEmpty: @escaping () -> Void) {
         isStopping = true
-        for (handler, _) in strangers.values { handler.abandon() }
+        for stranger in strangers.all { stranger.abandon() }
         for socket in openSockets { socket.close(.goingAway, reason: "the worker is stopping") }
         link.writeDeclarations()
         guard !leaving.isEmpty || !ending.isEmpty else { return onEmpty() }
@@ -411,7 +375,7 @@ package final class WorkerLoop {
         for (socket, _) in ending.values { socket.service.cancel(socket) }
     }
 
-    private static func ticks(_ duration: Milliseconds) -> Int {
+    static func ticks(_ duration: Milliseconds) -> Int {
         Int(min(duration.value / UInt64(tick.nanoseconds / 1_000_000), ticksMaximum))
     }
 
