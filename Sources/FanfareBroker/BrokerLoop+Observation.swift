@@ -37,6 +37,7 @@ extension BrokerLoop: Observations {
         status["detached"] = .count(detached)
         status["resumed"] = .count(resumeCounts.resumed)
         status["resume_refused"] = .count(resumeCounts.refused)
+        status["accept_pauses"] = .count(acceptPauses())
         status["strangers"] = .count(strangers.count)
         status["frames_in"] = .count(total.framesIn)
         status["frames_out"] = .count(total.framesOut)

@@ -22,6 +22,8 @@ final class BrokerLoop {
     var resumeCounts = ResumeCounts()
     /// What an admin's `drain` of the broker does.
     var onDrain: (Milliseconds) -> Void = { _ in }
+    /// How often accepting has paused because connections came faster than `accepts_per_second`.
+    var acceptPauses: () -> UInt64 = { 0 }
     var strangers = Strangers()
     let security: Security
     var watches = Watches()

@@ -98,6 +98,7 @@ package final class BrokerServer: Sendable {
         )
         try await loop.submit {
             broker.value.facts["endpoints"] = endpoints
+            broker.value.acceptPauses = { [weak server] in server?.listeners.reduce(0) { $0 + $1.ratePauses } ?? 0 }
             broker.value.onDrain =
                 configuration.onDrain ?? { [weak server] within in Task { await server?.stop(within: within) } }
         }.get()

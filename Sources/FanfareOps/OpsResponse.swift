@@ -27,7 +27,9 @@ package struct OpsResponse: Sendable {
 
     /// The numbers of a program for Prometheus.
     package static func metrics(_ metrics: Metrics) -> OpsResponse {
-        OpsResponse(status: 200, contentType: Metrics.contentType, body: metrics.text)
+        var metrics = metrics
+        metrics.addProcess()
+        return OpsResponse(status: 200, contentType: Metrics.contentType, body: metrics.text)
     }
 
     /// Server-sent events (HTML Living Standard, section 9.2), as `stream` writes them.

@@ -48,6 +48,10 @@ enum BrokerMetrics {
             "detached",
             "Sessions whose connection broke and whose client may come back for them within the grace. Near 0."
         ),
+        .counter(
+            "accept_pauses",
+            "Pauses of accepting because connections came faster than accepts_per_second. Growing: everybody comes back."
+        ),
         .counter("resumed", "Connections that went on with the session of a broken one. Growing: links do not hold."),
         .counter(
             "resume_refused",

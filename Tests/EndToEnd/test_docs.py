@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "SECURITY.md", ROOT / "CONTRIBUTING.md", ROOT / "clients/python/README.md"]
-    + [page for folder in ("docs", "packaging", "proto") for page in (ROOT / folder).glob("**/*.md")]
+    + [page for folder in ("docs", "scripts", "proto") for page in (ROOT / folder).glob("**/*.md")]
 )
 PROGRAMS = ("fanfare", "fanfare-broker", "fanfare-worker", "fanfare-bench")
 FENCE = re.compile(r"^ *(```+)(\w*)[^\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
@@ -68,7 +68,7 @@ def test_every_page_is_in_the_index():
 
 
 def test_every_alert_has_its_section_in_the_runbook():
-    alerts = re.findall(r"- alert: (\w+)", (ROOT / "operations/alerts.yaml").read_text())
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "docs/monitoring/alerts.yaml").read_text())
     assert alerts and {alert.lower() for alert in alerts} <= anchors(ROOT / "docs/operations.md")
 
 

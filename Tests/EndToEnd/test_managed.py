@@ -13,7 +13,7 @@ import wire
 from manager import Manager
 from programs import HOST, eventually, free_port
 
-PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
+PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "packaging"
 
 
 @pytest.fixture(params=["abstract", "path"])

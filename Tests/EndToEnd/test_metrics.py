@@ -5,6 +5,8 @@ import json
 import math
 import pathlib
 import re
+import resource
+import socket
 
 import msgpack
 import pytest
@@ -15,18 +17,24 @@ import metrics_page
 import wire
 from programs import HOST, eventually, free_port
 
-FOLDER = pathlib.Path(__file__).parents[2] / "operations"
+FOLDER = pathlib.Path(__file__).parents[2] / "docs" / "monitoring"
 ROUTE = "/ws/chat/<str:room>/"
 VISITORS, MESSAGES = 7, 120
-NAME = re.compile(r"\bfanfare_(?:broker|worker)_[a-z_]+")
+NAME = re.compile(r"\b(?:fanfare_(?:broker|worker)|process)_[a-z_]+")
 
 
 @pytest.fixture
-def ops(house):
+def broker(house):
     """A broker with an operations port."""
     port = free_port()
-    house.broker("--ops", f"{HOST}:{port}")
-    return port
+    broker = house.broker("--ops", f"{HOST}:{port}")
+    broker.ops_port = port
+    return broker
+
+
+@pytest.fixture
+def ops(broker):
+    return broker.ops_port
 
 
 @pytest.fixture
@@ -180,6 +188,27 @@ def test_closes_say_who_began_and_a_client_cannot_make_series(house, ops, worker
         ("worker", "1003"): 1, ("connection", "1006"): 1,
     }
     assert scrape.by("fanfare_worker_route_sockets", "route") == {ROUTE: 2}
+
+
+def test_what_the_system_says_of_each_process(broker, worker, port):
+    for process in (broker, worker):
+        folder = pathlib.Path(f"/proc/{process.pid}")
+        before = metrics_page.Scrape(process.ops_port)
+        # Of the moment: another descriptor, another page may come and go.
+        assert abs(before["process_open_fds"] - len(list((folder / "fd").iterdir()))) <= 3
+        bytes_now = int((folder / "statm").read_text().split()[1]) * resource.getpagesize()
+        assert 0.5 < before["process_resident_memory_bytes"] / bytes_now < 2
+        assert before["process_max_fds"] == resource.prlimit(process.pid, resource.RLIMIT_NOFILE)[0]
+        assert before["process_cpu_seconds_total"] > 0
+    # A connection that says nothing is one descriptor, and nothing else.
+    silent = [socket.create_connection((HOST, port)) for _ in range(40)]
+    eventually(lambda: metrics_page.Scrape(worker.ops_port)["fanfare_worker_handshakes"] == 40, "40 are accepted")
+    after = metrics_page.Scrape(worker.ops_port)
+    assert abs(after["process_open_fds"] - before["process_open_fds"] - 40) <= 3
+    assert after["process_cpu_seconds_total"] >= before["process_cpu_seconds_total"]
+    for connection in silent:
+        connection.close()
+    eventually(lambda: metrics_page.Scrape(worker.ops_port)["fanfare_worker_handshakes"] == 0, "all are gone")
 
 
 def test_a_broker_that_starts_again_is_a_resync_and_a_hole_for_all(house, ops, worker, port):
