@@ -380,6 +380,12 @@ def test_light_dark_and_a_telephone(house, traffic, page):
     page.go("groups")
     page.await_rows(lambda rows: len(rows) == 30, "the table is there")
     assert page.find("#table tbody tr").is_displayed() and page.find("#panel .order").is_displayed()
+    # A chart that is pointed at has most to say above it.
+    page.js("document.querySelector('#chart-messages .plot').focus()")
+    page.browser.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    eventually(lambda: "s" in page.find("#chart-messages .moment").text, "a moment is pointed at")
+    cut = "[...document.querySelectorAll('.chart h2')].filter(title => title.scrollWidth > title.clientWidth)"
+    assert page.js(f"return {cut}.map(title => title.textContent)") == [], "titles of charts are cut"
     assert page.complaints() == []
 
 
