@@ -51,7 +51,9 @@ let package = Package(
         // Logging, configuration files, health, metrics text and lifecycle: what the executables share.
         .target(
             name: "FanfareOps",
-            dependencies: ["FanfareModel", .nio, .nioPosix, .nioHTTP1, .logging, .lifecycle, .yams]
+            dependencies: [
+                "FanfareModel", .nio, .nioPosix, .nioHTTP1, .arguments, .logging, .lifecycle, .yams,
+            ]
         ),
         // The loop that owns the core.
         .target(

@@ -46,7 +46,7 @@ package final class OpsServer: Sendable {
     ///   - port: 0 lets the system choose.
     ///   - routes: What to answer, by path; other paths get 404.
     ///   - refusals: Counts what is turned away.
-    ///   - logger: Told about failures of single connections, at debug.
+    ///   - logger: Told the port, and about failures of single connections, at debug.
     /// - Throws: `ProgramFailure(.configuration)` when the address cannot be listened on.
     package static func start(
         host: String,
@@ -71,7 +71,9 @@ package final class OpsServer: Sendable {
             let channel = try await bootstrap.bind(host: host, port: port).get()
             let isLoopback = channel.localAddress?.ipAddress.map { Loopback.isAddress($0) } ?? false
             try await loop.submit { shared.value.isLoopbackListener = isLoopback }.get()
-            return OpsServer(port: channel.localAddress?.port ?? port, group: group, channel: channel)
+            let port = channel.localAddress?.port ?? port
+            logger.info("operations port open", metadata: ["host": "\(host)", "port": .stringConvertible(port)])
+            return OpsServer(port: port, group: group, channel: channel)
         } catch {
             try? await group.shutdownGracefully()
             let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"

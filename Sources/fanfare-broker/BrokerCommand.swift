@@ -34,27 +34,7 @@ struct BrokerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp(BrokerValues.help("ops"), valueName: "host:port"))
     var ops: String?
 
-    @Option(help: ArgumentHelp("Configuration file (YAML).", valueName: "file"))
-    var config: String?
-
-    @Flag(help: "Say whether the configuration is valid and what it comes to, and exit with 0 or 78.")
-    var checkConfig = false
-
-    @Flag(help: "Print all settings with their values and explanations as a configuration file, and exit.")
-    var printConfig = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Print what may be set, with its defaults, and exit: sample (a configuration file of comments), markdown "
-                + "(a reference) or json.",
-            valueName: "form"
-        ),
-        transform: { try SettingsForm(argument: $0) }
-    )
-    var describeConfig: SettingsForm?
-
-    @Option(help: ArgumentHelp("The only section --describe-config describes.", valueName: "section"))
-    var configSection: String?
+    @OptionGroup var file: ConfigurationOptions
 
     @Flag(help: ArgumentHelp(BrokerValues.help("allow_remote_tcp")))
     var allowRemoteTcp = false
@@ -128,22 +108,8 @@ struct BrokerCommand: AsyncParsableCommand {
     func run() async {
         await Program.run(Self.program) {
             let manager = try ServiceManager.take()
-            if let describeConfig {
-                return StandardStream.output.writeLine(
-                    try Settings(defaults: BrokerValues(), table: BrokerValues.table).described(
-                        as: describeConfig,
-                        section: configSection,
-                        title: "The configuration of \(Self.program) \(Version.current)"
-                    )
-                )
-            }
-            let settings = try settings()
-            if printConfig {
-                StandardStream.output.writeLine(
-                    settings.commentedYAML(title: "\(Self.program) \(Version.current): every setting and its value.")
-                )
-                return
-            }
+            let defaults = Settings(defaults: BrokerValues(), table: BrokerValues.table)
+            guard let settings = try file.settings(defaults, of: Self.program, flags: flags) else { return }
             let environment = ProcessInfo.processInfo.environment
             let plan = try BrokerPlan(
                 settings,
@@ -151,7 +117,7 @@ struct BrokerCommand: AsyncParsableCommand {
                 userID: geteuid(),
                 inherited: manager.sockets
             )
-            if checkConfig {
+            if file.checkConfig {
                 try plan.server.stateFile?.check()
                 StandardStream.output.writeLine(plan.summary)
                 return
@@ -160,10 +126,7 @@ struct BrokerCommand: AsyncParsableCommand {
         }
     }
 
-    /// The defaults, then the file, then the flags.
-    private func settings() throws(ProgramFailure) -> Settings<BrokerValues> {
-        var settings = Settings(defaults: BrokerValues(), table: BrokerValues.table)
-        if let config { try settings.read(yaml: ConfigurationFile.read(config), from: config) }
+    private func flags(_ settings: inout Settings<BrokerValues>) throws {
         try settings.set("listen", to: listen, from: "--listen")
         try settings.set("ops", to: ops.map { [$0] } ?? [], from: "--ops")
         try settings.set("allow_remote_tcp", to: allowRemoteTcp ? ["true"] : [], from: "--allow-remote-tcp")
@@ -191,7 +154,6 @@ struct BrokerCommand: AsyncParsableCommand {
         }
         for assignment in limit { try settings.set(assignment: assignment, in: "limits", from: "--limit") }
         try settings.settle(limits: \.limits)
-        return settings
     }
 
     private static func serve(_ plan: BrokerPlan, _ manager: ServiceManager) async throws {
@@ -211,10 +173,6 @@ struct BrokerCommand: AsyncParsableCommand {
                     routes: BrokerOps.routes(stage, refusals: refusals),
                     refusals: refusals,
                     logger: logger
-                )
-                logger.info(
-                    "operations port open",
-                    metadata: ["host": "\(host)", "port": .stringConvertible(ops.port)]
                 )
                 parts.append(RunningPart(name: "operations") { await ops.stop() })
             }

@@ -75,27 +75,7 @@ struct WorkerCommand: AsyncParsableCommand {
     )
     var chat: Bool?
 
-    @Option(help: ArgumentHelp("Configuration file (YAML).", valueName: "file"))
-    var config: String?
-
-    @Flag(help: "Say whether the configuration is valid and what it comes to, and exit with 0 or 78.")
-    var checkConfig = false
-
-    @Flag(help: "Print all settings with their values and explanations as a configuration file, and exit.")
-    var printConfig = false
-
-    @Option(
-        help: ArgumentHelp(
-            "Print what may be set, with its defaults, and exit: sample (a configuration file of comments), markdown "
-                + "(a reference) or json.",
-            valueName: "form"
-        ),
-        transform: { try SettingsForm(argument: $0) }
-    )
-    var describeConfig: SettingsForm?
-
-    @Option(help: ArgumentHelp("The only section --describe-config describes.", valueName: "section"))
-    var configSection: String?
+    @OptionGroup var file: ConfigurationOptions
 
     @Option(
         help: ArgumentHelp(
@@ -115,22 +95,8 @@ struct WorkerCommand: AsyncParsableCommand {
     func run() async {
         await Program.run(Self.program) {
             let manager = try ServiceManager.take()
-            if let describeConfig {
-                return StandardStream.output.writeLine(
-                    try Settings(defaults: WorkerValues(), table: WorkerValues.table).described(
-                        as: describeConfig,
-                        section: configSection,
-                        title: "The configuration of \(Self.program) \(Version.current)"
-                    )
-                )
-            }
-            let settings = try settings()
-            if printConfig {
-                StandardStream.output.writeLine(
-                    settings.commentedYAML(title: "\(Self.program) \(Version.current): every setting and its value.")
-                )
-                return
-            }
+            let defaults = Settings(defaults: WorkerValues(), table: WorkerValues.table)
+            guard let settings = try file.settings(defaults, of: Self.program, flags: flags) else { return }
             let plan = try WorkerPlan(
                 settings,
                 environment: ProcessInfo.processInfo.environment,
@@ -139,7 +105,7 @@ struct WorkerCommand: AsyncParsableCommand {
                 inherited: manager.sockets
             )
             let credentials = try await Credentials.read(plan.site)
-            if checkConfig {
+            if file.checkConfig {
                 StandardStream.output.writeLine(plan.summary)
                 return
             }
@@ -147,10 +113,7 @@ struct WorkerCommand: AsyncParsableCommand {
         }
     }
 
-    /// The defaults, then the file, then the flags.
-    private func settings() throws(ProgramFailure) -> Settings<WorkerValues> {
-        var settings = Settings(defaults: WorkerValues(), table: WorkerValues.table)
-        if let config { try settings.read(yaml: ConfigurationFile.read(config), from: config) }
+    private func flags(_ settings: inout Settings<WorkerValues>) throws {
         try settings.set("brokers", to: broker, from: "--broker")
         for (name, flag, file) in [
             ("broker_token_file", "--broker-token-file", brokerTokenFile),
@@ -174,7 +137,6 @@ struct WorkerCommand: AsyncParsableCommand {
         try settings.set("sockets.compression", to: compression ? ["true"] : [], from: "--compression")
         for assignment in limit { try settings.set(assignment: assignment, in: "limits", from: "--limit") }
         try settings.settle(limits: \.limits)
-        return settings
     }
 
     private static func serve(_ plan: WorkerPlan, _ credentials: Credentials, _ manager: ServiceManager) async throws {
@@ -194,10 +156,6 @@ struct WorkerCommand: AsyncParsableCommand {
                     port: port,
                     routes: WorkerOps.routes(stage, brokers: plan.server.brokers),
                     logger: logger
-                )
-                logger.info(
-                    "operations port open",
-                    metadata: ["host": "\(host)", "port": .stringConvertible(ops.port)]
                 )
                 parts.append(RunningPart(name: "operations") { await ops.stop() })
             }
