@@ -47,6 +47,33 @@ def test_tls(house, broker, port, certificate):
     asyncio.run(echo(connect(f"wss://{HOST}:{port}/ws/echo/", ssl=trusting, max_size=None)))
 
 
+def test_a_flood_over_tls_takes_its_turns(house, broker, port, certificate):
+    files = ("--tls-certificate", certificate[0], "--tls-key", certificate[1])
+    house.worker("worker", port, True, "--echo", "--limit", "sockets.frames_per_turn=2", *files)
+    sent = [str(number) for number in range(5_000)]
+
+    async def run():
+        async def flood(client):
+            for text in sent:
+                await client.send(text)
+
+        trusting = ssl.create_default_context(cafile=certificate[0])
+        async with connect(f"wss://{HOST}:{port}/ws/echo/", ssl=trusting) as client:
+            flooding = asyncio.create_task(flood(client))
+            assert [await client.recv() for _ in sent] == sent
+            await flooding
+        # Who sends and is gone at once is heard to the end as well.
+        reader, writer = await asyncio.open_connection(HOST, port, ssl=trusting)
+        writer.write(b"GET /ws/echo/ HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"\x81\x82\0\0\0\0hi" * 1_000 + b"\x88\x80\0\0\0\0")
+        assert await reader.read() == b"\x81\x02hi" * 1_000 + b"\x88\x00"
+        writer.close()
+
+    asyncio.run(run())
+
+
 def test_tls_that_cannot_be_used_ends_the_start(house, broker, port, certificate):
     (house.folder / "no.pem").write_text("no certificate")
     listen = ("--listen", f"{HOST}:{port}")

@@ -16,13 +16,25 @@ import Testing
         rate: AcceptRate? = nil,
         accepted: @escaping @Sendable (CInt, SocketAddress?) -> Void
     ) async throws -> (NIOLoopBound<DescriptorListener>, SocketAddress) {
-        let wanted = try SocketAddress(ipAddress: "127.0.0.1", port: 0)
-        let descriptor = try DescriptorListener.listen(on: wanted, backlog: 1_024)
-        let port = try #require(DescriptorListener.port(of: descriptor))
+        let (descriptor, address) = try bound()
         let listener = try await run.onLoop { loop in
             NIOLoopBound(DescriptorListener(descriptor, on: loop, rate: rate, accepted: accepted), eventLoop: loop)
         }
-        return (listener, try SocketAddress(ipAddress: "127.0.0.1", port: port))
+        return (listener, address)
+    }
+
+    /// A socket that listens on a port the system gives to nobody by itself: once it is closed, nobody is there.
+    private static func bound() throws -> (CInt, SocketAddress) {
+        var failure: (any Error)?
+        for _ in 0..<100 {
+            let address = try SocketAddress(ipAddress: "127.0.0.1", port: Int.random(in: 12_000..<20_000))
+            do {
+                return (try DescriptorListener.listen(on: address, backlog: 1_024), address)
+            } catch {
+                failure = error
+            }
+        }
+        throw try #require(failure)
     }
 
     private static func connect(to address: SocketAddress) -> RawSocket? {

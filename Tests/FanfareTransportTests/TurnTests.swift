@@ -143,4 +143,97 @@ import Testing
         #expect(try await run.onLoop { _ in taker.value.connection == nil })
         #expect(disconnects.value == 1)
     }
+
+    // MARK: Behind a pipeline
+
+    /// The last handler of a pipeline.
+    private final class Tail: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+
+        let reader: PipelineReader
+
+        init(_ reader: PipelineReader) { self.reader = reader }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) { reader.received(unwrapInboundIn(data)) }
+
+        func channelInactive(context: ChannelHandlerContext) { reader.finish() }
+    }
+
+    /// Like ``open(perTurn:)``, with NIO's handlers in between.
+    private func openPipeline(perTurn: Int) async throws -> (NIOLoopBound<SlowTaker>, RawSocket) {
+        let (ours, peer) = try RawSocket.pair()
+        let taker = try await run.onLoop { loop in
+            let taker = SlowTaker(perTurn: perTurn)
+            let channel = PipelineChannel(ours, on: loop, remoteAddress: nil)
+            let reader = PipelineReader(on: loop, taker) {
+                try? channel.syncOptions?.setOption(.autoRead, value: !$0)
+            }
+            try channel.pipeline.syncOperations.addHandler(Tail(reader))
+            channel.activate()
+            return NIOLoopBound(taker, eventLoop: loop)
+        }
+        return (taker, peer)
+    }
+
+    @Test func `a quiet connection is served between two parts of what a pipeline made`() async throws {
+        let (flooded, flood) = try await openPipeline(perTurn: 10)
+        let (quiet, peer) = try await open(perTurn: 10)
+        let order = NIOLoopBoundBox.makeBoxSendingValue([String](), eventLoop: run.loop)
+        let quietPeer = peer.descriptor
+        try await run.onLoop { _ in
+            flooded.value.onTaken = { _ in
+                order.value.append("flood")
+                if order.value.count == 1 { _ = send(quietPeer, "x", 1, 0) }
+            }
+            quiet.value.onTaken = { _ in order.value.append("quiet") }
+        }
+        let sent = (0..<1_000).map { UInt8($0 % 251) }
+        try await flood.write(sent)
+        try await poll("the flood's end") { try await run.onLoop { _ in flooded.value.bytes.count == 1_000 } }
+        #expect(try await run.onLoop { _ in flooded.value.bytes } == sent)
+        let seen = try await run.onLoop { _ in order.value }
+        #expect(seen.count == 101)
+        #expect(seen.prefix(3) == ["flood", "quiet", "flood"])
+        flood.close()
+        peer.close()
+    }
+
+    @Test func `a pipeline whose peer has gone passes on all it was sent, in order`() async throws {
+        let (taker, peer) = try await openPipeline(perTurn: 7)
+        let sent = (0..<150_000).map { UInt8($0 % 251) }
+        try await peer.write(sent)
+        peer.close()
+        try await poll("the end of all that was sent") {
+            try await run.onLoop { _ in taker.value.bytes.count == sent.count }
+        }
+        #expect(try await run.onLoop { _ in taker.value.bytes } == sent)
+    }
+
+    @Test func `what a pipeline holds back is bounded, and nothing comes after its end`() async throws {
+        try await run.onLoop { loop in
+            let taker = SlowTaker(perTurn: 1)
+            var heldBack: [Bool] = []
+            let reader = PipelineReader(on: loop, taker) { heldBack.append($0) }
+            // More than one read brings, in one turn: as when a peer has gone.
+            for piece in 1...40 {
+                reader.received(ByteBuffer(repeating: 1, count: 10_000))
+                #expect(piece * 10_000 - taker.bytes.count <= 2 * EpollLoop.readBytes)
+            }
+            #expect(heldBack.first == true)
+            reader.finish()
+            #expect(taker.bytes.count == 400_000)
+            reader.received(ByteBuffer(repeating: 1, count: 10))
+            #expect(taker.bytes.count == 400_000)
+        }
+    }
+
+    @Test func `a receiver that ends its connection is passed nothing more`() async throws {
+        try await run.onLoop { loop in
+            let taker = SlowTaker(perTurn: 1)
+            let reader = PipelineReader(on: loop, taker) { _ in }
+            taker.onTaken = { _ in reader.finish() }
+            reader.received(ByteBuffer(repeating: 1, count: 10))
+            #expect(taker.bytes.count == 1)
+        }
+    }
 }

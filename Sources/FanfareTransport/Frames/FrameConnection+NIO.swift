@@ -13,12 +13,17 @@ extension FrameConnection: ChannelInboundHandler {
     }
 
     private func open(_ context: ChannelHandlerContext) {
+        guard pipelineReader == nil else { return }
+        let channel = context.channel
+        pipelineReader = PipelineReader(on: context.eventLoop, self) { isHeldBack in
+            try? channel.syncOptions?.setOption(.autoRead, value: !isHeldBack)
+        }
         let remote = context.channel.remoteAddress.map { "\($0)" } ?? ""
         open(SocketWriter(channel: context.channel), remote: remote)
     }
 
     package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        unwrapInboundIn(data).withUnsafeReadableBytes { received($0) }
+        pipelineReader?.received(unwrapInboundIn(data))
     }
 
     package func channelReadComplete(context: ChannelHandlerContext) {
@@ -27,6 +32,8 @@ extension FrameConnection: ChannelInboundHandler {
     }
 
     package func channelInactive(context: ChannelHandlerContext) {
+        pipelineReader?.finish()
+        pipelineReader = nil
         disconnected()
         context.fireChannelInactive()
     }

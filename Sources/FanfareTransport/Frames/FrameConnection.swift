@@ -66,6 +66,8 @@ package final class FrameConnection {
     private var isDirty = false
     /// The first bytes until there are enough to recognise HTTP by, however they are cut; `nil` from then on.
     private var opening: [UInt8]? = []
+    /// On a NIO channel: what hands out its reads.
+    var pipelineReader: PipelineReader?
 
     /// - Parameters:
     ///   - receiver: Kept until the connection closes.

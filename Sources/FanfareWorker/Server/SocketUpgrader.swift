@@ -80,15 +80,18 @@ final class SocketHandler: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
 
     private let socket: Socket
-    private let staysInPipeline: Bool
+    /// When it stays in the pipeline.
+    private let reader: PipelineReader?
 
     init(socket: Socket, staysInPipeline: Bool) {
         self.socket = socket
-        self.staysInPipeline = staysInPipeline
+        reader =
+            staysInPipeline
+            ? PipelineReader(on: socket.worker.eventLoop, socket) { [unowned socket] in socket.isBehind = $0 } : nil
     }
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-        guard !staysInPipeline, event is HTTPServerUpgradeEvents, let channel = context.channel as? PipelineChannel
+        guard reader == nil, event is HTTPServerUpgradeEvents, let channel = context.channel as? PipelineChannel
         else {
             return context.fireUserInboundEventTriggered(event)
         }
@@ -97,10 +100,13 @@ final class SocketHandler: ChannelInboundHandler {
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        unwrapInboundIn(data).withUnsafeReadableBytes { socket.received($0) }
+        let bytes = unwrapInboundIn(data)
+        guard let reader else { return bytes.withUnsafeReadableBytes { socket.received($0) } }
+        reader.received(bytes)
     }
 
     func channelInactive(context: ChannelHandlerContext) {
+        reader?.finish()
         socket.disconnected()
     }
 

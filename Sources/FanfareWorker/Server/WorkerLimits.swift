@@ -81,7 +81,7 @@ public struct WorkerLimits: Sendable, Equatable {
 
     /// Frames of one client handled in one turn of the loop. Its others wait behind the other clients, and nothing more
     /// is read of it, so that who floods with tiny frames keeps nobody waiting. The bytes are bounded anyway: one read
-    /// of at most 64 KiB a turn. Over TLS only that.
+    /// of at most 64 KiB a turn.
     public var framesPerTurn = 256
 
     /// The documented defaults.

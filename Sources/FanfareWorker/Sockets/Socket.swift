@@ -51,6 +51,10 @@ package final class Socket {
     /// Whether its client was let in.
     private var wasAccepted = false
     private(set) var isReading = true
+    /// Whether what it was read waits for its turn; nothing more is read then.
+    var isBehind = false {
+        didSet { if isBehind != oldValue { writer?.setReading(isReading && !isBehind) } }
+    }
 
     private(set) var writer: (any SocketOutlet)?
     /// Frames sent before there was a connection to write to.
@@ -200,7 +204,7 @@ package final class Socket {
             wasHeard = true
             lifetime.lastMessage = worker.ticks
         }
-        writer?.setReading(isReading)
+        writer?.setReading(isReading && !isBehind)
     }
 
     private func violated(_ violation: WebSocketViolation) {
