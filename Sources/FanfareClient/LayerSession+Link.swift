@@ -59,7 +59,7 @@ extension LayerSession {
         }
         isDialling = false
         delegate?.layerDidDisconnect(lastFailure ?? failure)
-        guard !isStopped, configuration.retries, !isAskedToLeave else { return }
+        guard !isStopped, configuration.retries else { return }
         let reason = lastFailure ?? failure
         if !hadWelcome, reason.code == .unauthorized || reason.code == .forbidden { backoff.refused() }
         let delay = backoff.next(afterWelcome: hadWelcome)
@@ -85,9 +85,7 @@ extension LayerSession {
         if let linkedAt, loop.now - linkedAt >= Self.goodLink { backoff = Backoff() }
         // What the broker refused for good, or could not be read, would be the same over the next link.
         let isOver = failure.code.isFatal && failure.code != .silence && failure.code != .linkOverflow
-        guard canGoOn, unconfirmed.isComplete, !isOver, !isStopped, configuration.retries, !isAskedToLeave else {
-            return loseSession()
-        }
+        guard canGoOn, unconfirmed.isComplete, !isOver, !isStopped, configuration.retries else { return loseSession() }
         // Twice: a broker that starts again begins the grace anew.
         let grace = Int64(clamping: resumption?.grace.value ?? 0)
         let wait = TimeAmount.milliseconds(min(grace, Self.graceMillisecondsMaximum) * 2)
@@ -135,7 +133,8 @@ extension LayerSession {
             linkAge.hear(time, at: loop.now)
             counters.lagSeconds.record(Double(linkAge.milliseconds) / 1_000)
         case .goAway(_, _, let drains):
-            if drains { isAskedToLeave = true } else { backoff = Backoff() }
+            // Who was asked to leave stays linked until it says goodbye: a link that breaks before is made again.
+            if !drains { backoff = Backoff() }
             delegate?.layerDidReceive(reply)
         default:
             if isLinked { received += 1 }

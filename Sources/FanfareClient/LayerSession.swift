@@ -120,7 +120,6 @@ package final class LayerSession {
     var backoff = Backoff()
     var linkedAt: NIODeadline?
     var linkAge = LinkAge()
-    var isAskedToLeave = false
     var isStopped = false
 
     /// A session over the network.
@@ -262,7 +261,7 @@ package final class LayerSession {
     // MARK: Waiting
 
     private func wait(_ request: Request, ticket: SendTicket?, _ then: Answered?) -> Failure? {
-        guard !isStopped, configuration.retries, !isAskedToLeave, ticket?.isCancelled != true else { return noLink }
+        guard !isStopped, configuration.retries, ticket?.isCancelled != true else { return noLink }
         var deadline: NIODeadline?
         if request.outlivesSession {
             guard case .wait(let seconds) = configuration.sendsWhileAway, seconds > 0 else { return noLink }

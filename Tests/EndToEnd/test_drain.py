@@ -174,3 +174,40 @@ def test_an_operator_drains_a_worker_through_the_broker(house, workers, port):
 
     asyncio.run(run())
     assert [row["name"] for row in house.rows("workers")] != []
+
+
+def test_a_signal_ends_a_longer_drain_in_its_own_time(house, broker, port):
+    worker = house.worker("worker-1", port, True, "--drain-seconds", "3")
+
+    async def run():
+        visitors = await enter_all(port, SOCKETS)
+        house.cli("drain", "worker", "worker-1", "--within", "600")
+        await asyncio.to_thread(eventually, lambda: house.readiness(worker)[0] == 503, "it takes its leave")
+        worker.process.send_signal(signal.SIGTERM)
+        ends = await asyncio.gather(*(end_of(visitor) for visitor in visitors))
+        assert {code for _, code, _ in ends} == {1012} and all(HINT.fullmatch(reason) for _, _, reason in ends)
+        assert await ended(worker) == 0, worker.text()
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_takes_its_leave_finds_a_broker_that_starts_again(house, broker, port):
+    worker = house.worker("worker-1", port)
+
+    async def run():
+        visitors = await enter_all(port, SOCKETS)
+        house.cli("drain", "worker", "worker-1", "--within", "600")
+        await asyncio.to_thread(eventually, lambda: house.readiness(worker)[0] == 503, "it takes its leave")
+        broker.kill()
+        house.broker(name="again")
+        def left():
+            return [visitor for visitor in visitors if visitor.socket.close_code is None]
+        await asyncio.to_thread(
+            eventually, lambda: 0 < len(house.members(GROUP)) <= len(left()), "who is still there is a member again"
+        )
+        stays = left()[-1]
+        await stays.say("still here")
+        assert await stays.hear() == "still here"
+        await chat.leave(*left())
+
+    asyncio.run(run())

@@ -92,13 +92,15 @@ import Testing
         #expect(try late.frames().map(\.closeCode) == [1_012])
     }
 
-    @Test func `a second drain changes nothing, and a stop ends the first`() throws {
+    @Test func `a second drain that takes longer changes nothing, and a stop ends the first`() throws {
         let run = EmbeddedWorker()
         run.connect()
         let sockets = try (0..<10).map { _ in try run.socket("a") }
         run.turn()
         let story = begin(run)
-        let second = begin(run, DrainPlan(delay: Milliseconds(0), spread: Milliseconds(0), rest: Milliseconds(0)))
+        var longer = Self.plan
+        longer.rest = Milliseconds(1_001)
+        let second = begin(run, longer)
         run.loop.advanceTime(by: .milliseconds(0))
         #expect(run.worker.health.sockets == 9)
         var isEmpty = false
@@ -109,6 +111,32 @@ import Testing
         for socket in sockets { try socket.receive(ClientFrame.close(1_001)) }
         #expect(isEmpty)
         #expect(story.events == ["stops accepting"] && second.events.isEmpty)
+    }
+
+    @Test(arguments: [0, 600_000])
+    func `a second drain that ends sooner decides the end of the first`(delay: UInt64) throws {
+        let run = EmbeddedWorker()
+        run.connect()
+        let sockets = try (0..<100).map { _ in try run.socket("a") }
+        run.turn()
+        let long = DrainPlan(
+            delay: Milliseconds(delay),
+            spread: Milliseconds(600_000),
+            rest: Milliseconds(600_000)
+        )
+        let story = begin(run, long)
+        run.loop.advanceTime(by: .milliseconds(0))
+        let second = begin(run)
+        run.loop.advanceTime(by: .milliseconds(500))
+        #expect((20...80).contains(run.worker.health.sockets), "half of its time, about half of the sockets")
+        run.loop.advanceTime(by: .milliseconds(540))
+        for socket in sockets {
+            #expect(try socket.frames().compactMap(\.closeCode) == [1_012])
+            try socket.receive(ClientFrame.close(1_012))
+        }
+        run.loop.advanceTime(by: .milliseconds(20))
+        #expect(story.events == ["stops accepting", "ended"] && second.events.isEmpty)
+        #expect(run.worker.counters.drained == 100)
     }
 
     @Test func `what was sent to a large group before is heard before the close frame`() throws {

@@ -69,7 +69,7 @@ package final class WorkerServer: Sendable {
 
     /// The ends that have begun.
     private struct Ending {
-        var draining: Task<Void, Never>?
+        var draining: (task: Task<Void, Never>, emptied: EventLoopPromise<Void>)?
         var stopping: Task<Void, Never>?
     }
 
@@ -175,7 +175,7 @@ package final class WorkerServer: Sendable {
 
     /// Takes leave gently: not ready from now on, then no new connections, every socket closed with 1012 at its own time
     /// and told when to come back, requests answered, handlers waited for; then ``stop(within:)``. Once it has begun,
-    /// further calls wait for the same end.
+    /// further calls wait for the same end, which the shortest of their plans decides.
     package func drain(_ plan: DrainPlan) async {
         await beginDrain(plan).value
     }
@@ -183,30 +183,31 @@ package final class WorkerServer: Sendable {
     @discardableResult
     private func beginDrain(_ plan: DrainPlan) -> Task<Void, Never> {
         ending.withLock { ending in
-            if let begun = ending.stopping ?? ending.draining { return begun }
+            if let begun = ending.stopping { return begun }
+            let emptied = ending.draining?.emptied ?? loop.makePromise(of: Void.self)
             // Handed to the loop under the lock: before any stop, after which it would not run any more.
-            let emptied = emptied(within: plan.total) { running, done in
+            wait(for: emptied, within: plan.total) { running, done in
                 running.parts.worker.drain(plan, stopAccepting: { running.port.finish() }, onEnd: done)
             }
+            if let begun = ending.draining?.task { return begun }
             let task = Task {
-                try? await emptied.get()
+                try? await emptied.futureResult.get()
                 await self.stop(within: Milliseconds(0))
             }
-            ending.draining = task
+            ending.draining = (task, emptied)
             return task
         }
     }
 
-    /// - Returns: Succeeds when `begin` says that it is done, or the time is over, or the loop has ended.
-    private func emptied(
+    /// Lets `emptied` succeed when `begin` says that it is done, or the time is over, or the loop has ended.
+    private func wait(
+        for emptied: EventLoopPromise<Void>,
         within: Milliseconds,
         _ begin: @escaping @Sendable (Running, @escaping () -> Void) -> Void
-    ) -> EventLoopFuture<Void> {
-        let emptied = loop.makePromise(of: Void.self)
+    ) {
         let deadline = loop.scheduleTask(in: .milliseconds(Int64(clamping: within.value))) {}
         deadline.futureResult.whenComplete { _ in emptied.succeed() }
         loop.execute { [running] in begin(running.value) { deadline.cancel() } }
-        return emptied.futureResult
     }
 
     /// Stops accepting, closes every socket with 1001, takes leave of the broker and ends. Once it has begun, further
@@ -224,10 +225,12 @@ package final class WorkerServer: Sendable {
     }
 
     private func end(_ within: Milliseconds) async {
-        try? await emptied(within: within) { running, done in
+        let emptied = loop.makePromise(of: Void.self)
+        wait(for: emptied, within: within) { running, done in
             running.port.close()
             running.parts.worker.stop(done)
-        }.get()
+        }
+        try? await emptied.futureResult.get()
         try? await loop.submit { [running] in
             running.value.timer.cancel()
             running.value.parts.worker.cutOff()
