@@ -20,18 +20,27 @@ extension Core {
             if !sessions[session].isCongested { tellGaps(of: channel, session, &effects) }
             removeIfIdle(channel)
         }
-        for entry in report.dropped {
-            guard Names.isChannel(entry.channel, limits) else { continue }
-            // What a normal channel handed out belongs to whoever read it, and only the reader sees that it is no message.
-            let isReaders = entry.reason == .undecodable && Names.node(of: entry.channel) == nil
-            guard isReaders || owner(of: entry.channel, in: namespace) == session else { continue }
-            if let channel = channel(named: entry.channel, in: namespace) {
-                self[mailbox: channel].drops &+= entry.count
-            }
-            if let group = entry.group { noteDrops(entry.count, ofGroup: group, namespace) }
-            drop(entry.count, entry.reason, channel: entry.channel, namespace, now)
-        }
+        for entry in report.dropped { apply(entry, session, namespace, now) }
         return .silence
+    }
+
+    private mutating func apply(
+        _ entry: Report.Dropped,
+        _ session: SessionSlot,
+        _ namespace: NamespaceSlot,
+        _ now: Instant
+    ) {
+        guard let name = entry.channel else {
+            guard let group = entry.group, Names.isGroup(group, limits) else { return }
+            return drop(entry.count, entry.reason, group: group, namespace, owner: session, now)
+        }
+        guard Names.isChannel(name, limits) else { return }
+        // What a normal channel handed out belongs to whoever read it, and only the reader sees that it is no message.
+        let isReaders = entry.reason == .undecodable && Names.node(of: name) == nil
+        guard isReaders || owner(of: name, in: namespace) == session else { return }
+        if let channel = channel(named: name, in: namespace) { self[mailbox: channel].drops &+= entry.count }
+        if let group = entry.group { noteDrops(entry.count, ofGroup: group, namespace) }
+        drop(entry.count, entry.reason, channel: name, namespace, now)
     }
 
     private func owned(_ name: String, by session: SessionSlot, in namespace: NamespaceSlot) -> ChannelSlot? {

@@ -119,13 +119,14 @@ package struct Report: Sendable, Equatable {
     }
 
     package struct Dropped: Sendable, Equatable {
-        package var channel: String
+        /// The channel they were for; `nil` for what every member here of the group lost alike.
+        package var channel: String?
         /// The group the messages came through, or `nil` for direct ones.
         package var group: String?
         package var count: UInt64
         package var reason: DropReason
 
-        package init(channel: String, group: String?, count: UInt64, reason: DropReason) {
+        package init(channel: String?, group: String?, count: UInt64, reason: DropReason) {
             self.channel = channel
             self.group = group
             self.count = count

@@ -100,7 +100,7 @@ extension FrameReader {
                 try Wire.list(object, atMost: maximum, code: .tooManyNames) { (entry) throws(Mismatch) in
                     let entry = try Wire.tuple(entry, 4)
                     return Report.Dropped(
-                        channel: try Wire.string(entry[0]),
+                        channel: try Wire.stringOrNil(entry[0]),
                         group: try Wire.stringOrNil(entry[1]),
                         count: try Wire.integer(entry[2]),
                         reason: try Wire.dropReason(entry[3])

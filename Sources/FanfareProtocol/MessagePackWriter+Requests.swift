@@ -141,7 +141,7 @@ extension MessagePackWriter {
         array(report.dropped.count)
         for entry in report.dropped {
             array(4)
-            string(entry.channel)
+            if let channel = entry.channel { string(channel) } else { null() }
             if let group = entry.group { string(group) } else { null() }
             int(entry.count)
             int(UInt64(entry.reason.rawValue))

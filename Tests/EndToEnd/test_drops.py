@@ -1,4 +1,5 @@
 """Messages that do not arrive: every one is counted, and `fanfare drops` says whose, why and when."""
+import asyncio
 import itertools
 import json
 import signal
@@ -8,6 +9,7 @@ import time
 import msgpack
 import pytest
 
+import chat
 import wire
 from programs import eventually
 
@@ -48,6 +50,23 @@ def test_a_flooded_channel_accounts_for_every_message(house, publisher):
     assert received == list(range(CAPACITY))
     assert 250 + 30 == len(received) + row["count"]
     assert counted(house, "full") == (180, 180)
+
+
+def test_what_all_members_lose_is_the_groups_loss(house, publisher, port):
+    house.worker("worker-1", port)
+
+    async def run():
+        visitors = await asyncio.gather(*(chat.Visitor.enter(port, "lobby") for _ in range(5)))
+        for _ in range(3):
+            publisher.ask(wire.GROUP_SEND, "chat_lobby", msgpack.packb({"type": "nobody.knows"}), {"outcome": True})
+        await asyncio.to_thread(eventually, lambda: counted(house, "undecodable") == (15, 15), "all is reported")
+        [row] = house.rows("drops", "--reason", "undecodable")
+        assert (row["kind"], row["name"], row["count"], row["worker"]) == ("group", "chat_lobby", 15, "worker-1")
+        assert [group["drops"] for group in house.rows("groups")] == [15]
+        assert {channel["drops"] for channel in house.rows("channels")} == {0}, "no channel stands for the others"
+        await chat.leave(*visitors)
+
+    asyncio.run(run())
 
 
 def test_an_owner_that_never_reports_is_sent_its_capacity_and_no_more(house, publisher):

@@ -38,6 +38,10 @@ struct GateTests {
             let dropped = Report.Dropped(channel: channel, group: nil, count: 1, reason: .undecodable)
             return .report(Report(received: 0, taken: [], dropped: [dropped]))
         },
+        Case(name: "REPORT of a group", groupLists: [.joinGroups]) { _, group in
+            let dropped = Report.Dropped(channel: nil, group: group, count: 1, reason: .undecodable)
+            return .report(Report(received: 0, taken: [], dropped: [dropped]))
+        },
         Case(name: "GROUP_ADD", channelLists: [.sendChannels], groupLists: [.joinGroups]) { channel, group in
             .groupAdd(id: 1, group: group, channels: ["own.n1!1", channel], groupExpiry: nil)
         },

@@ -109,10 +109,16 @@ extension Oracle {
             tidy()
         }
         for entry in report.dropped {
-            guard Names.isChannel(entry.channel, limits) else { continue }
-            let isReaders = entry.reason == .undecodable && !entry.channel.contains("!")
-            guard isReaders || owner(of: entry.channel, in: session.namespace)?.id == session.id else { continue }
-            let address = Address(namespace: session.namespace, name: entry.channel)
+            guard let name = entry.channel else {
+                guard let group = entry.group, Names.isGroup(group, limits) else { continue }
+                let address = Address(namespace: session.namespace, name: group)
+                drop(entry.count, entry.reason, ofGroup: address, by: session)
+                continue
+            }
+            guard Names.isChannel(name, limits) else { continue }
+            let isReaders = entry.reason == .undecodable && !name.contains("!")
+            guard isReaders || owner(of: name, in: session.namespace)?.id == session.id else { continue }
+            let address = Address(namespace: session.namespace, name: name)
             drop(entry.count, entry.reason, of: address)
         }
     }

@@ -292,7 +292,8 @@ extension Simulation {
             let count = random.chance(2) ? UInt64(Int64.max) : UInt64(random.below(4))
             let group = random.chance(50) ? group() : nil
             let reason = random.pick(DropReason.allCases)
-            report.dropped.append(.init(channel: ownChannel(session), group: group, count: count, reason: reason))
+            let channel = random.chance(70) ? ownChannel(session) : nil
+            report.dropped.append(.init(channel: channel, group: group, count: count, reason: reason))
         }
         return report
     }

@@ -57,7 +57,7 @@ extension Simulation {
 
     private func brief(_ report: Report) -> String {
         let taken = report.taken.map { "\($0.channel) taken \($0.taken) held \($0.held)" }
-        let dropped = report.dropped.map { "\($0.channel) dropped \($0.count) \($0.reason)" }
+        let dropped = report.dropped.map { "\($0.channel ?? $0.group ?? "nobody") dropped \($0.count) \($0.reason)" }
         return "report \((taken + dropped).joined(separator: ", "))"
     }
 

@@ -168,7 +168,7 @@ enum MeaningOfFrames {
         let taken = report.taken.map { MessageValue.array([.string($0.channel), .count($0.taken), .count($0.held)]) }
         let dropped = report.dropped.map {
             MessageValue.array([
-                .string($0.channel), $0.group.map { .string($0) } ?? .null, .count($0.count),
+                $0.channel.map { .string($0) } ?? .null, $0.group.map { .string($0) } ?? .null, .count($0.count),
                 .count($0.reason.rawValue),
             ])
         }

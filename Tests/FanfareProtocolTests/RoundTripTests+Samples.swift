@@ -80,7 +80,12 @@ extension RoundTripTests {
                     received: largest,
                     taken: [Report.Taken(channel: "c", taken: 0, held: largest)],
                     dropped: DropReason.allCases.map {
-                        Report.Dropped(channel: "c", group: $0 == .full ? nil : "g", count: largest, reason: $0)
+                        Report.Dropped(
+                            channel: $0 == .expired ? nil : "c",
+                            group: $0 == .full ? nil : "g",
+                            count: largest,
+                            reason: $0
+                        )
                     }
                 )
             ),

@@ -59,7 +59,13 @@ package final class Gate: Sendable {
         case .receive(_, let channel, _), .giveBack(_, let channel, _): try receive(from: channel)
         case .report(let report):
             // Drops of channels that are not its own are believed of who reads them.
-            for dropped in report.dropped { try receive(from: dropped.channel) }
+            for dropped in report.dropped {
+                if let channel = dropped.channel {
+                    try receive(from: channel)
+                } else if let group = dropped.group {
+                    try check(group, "report drops of the group", permissions.joinGroups)
+                }
+            }
         case .groupAdd(_, let group, let channels, _), .groupDiscard(_, let group, let channels):
             try check(group, "add to or take from the group", permissions.joinGroups)
             // A member gets what is sent to the group: adding is a way of sending.

@@ -6,7 +6,7 @@ struct PendingReport {
     private var drops: [Drop: UInt64] = [:]
 
     private struct Drop: Hashable {
-        let channel: String
+        let channel: String?
         let group: String?
         let reason: DropReason
     }
@@ -16,8 +16,8 @@ struct PendingReport {
         taken[channel, default: 0] += 1
     }
 
-    /// Messages did not reach their socket.
-    mutating func dropped(channel: String, group: String?, count: UInt64, reason: DropReason) {
+    /// Messages did not reach their socket; without a channel: none of the group's sockets here.
+    mutating func dropped(channel: String?, group: String?, count: UInt64, reason: DropReason) {
         drops[Drop(channel: channel, group: group, reason: reason), default: 0] += count
     }
 

@@ -99,17 +99,12 @@ extension WorkerLink {
 
     /// - Returns: The members it was for, all of whom miss it.
     private func drop(_ delivery: GroupDelivery, _ audience: Audience, _ excluded: Set<UInt64>) -> Int {
-        let members = audience.sockets.filter { !excluded.contains($0.number) }
-        guard let member = members.first else { return 0 }
+        let members = audience.sockets.count { !excluded.contains($0.number) }
+        guard members > 0 else { return 0 }
         let reason = delivery.remaining.value > 0 ? DropReason.undecodable : .expired
-        count(reason, members.count)
-        reports.dropped(
-            channel: member.channelName,
-            group: delivery.group,
-            count: UInt64(members.count),
-            reason: reason
-        )
-        return members.count
+        count(reason, members)
+        reports.dropped(channel: nil, group: delivery.group, count: UInt64(members), reason: reason)
+        return members
     }
 
     /// Passes a message of a channel to its socket.
