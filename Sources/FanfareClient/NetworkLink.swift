@@ -12,6 +12,9 @@ final class NetworkCarrier: LinkCarrier {
     private let turn: WriteTurn
     private let reader: FrameReader
 
+    /// The largest frame taken before `WELCOME`, which repeats the policy of the hello.
+    private static let welcomeFrameBytes = 4 * Limits().helloFrameBytes
+
     init(endpoints: [Endpoint], security: BrokerSecurity, limits: Limits, loop: any EventLoop) {
         precondition(!endpoints.isEmpty, "a layer needs a broker")
         self.endpoints = endpoints
@@ -31,10 +34,9 @@ final class NetworkCarrier: LinkCarrier {
             eventLoop: loop
         )
         let turn = NIOLoopBound(turn, eventLoop: loop)
-        let frameBytes = limits.frameBytes
         Dialer.dial(endpoint, security: security, on: loop) { token in
             made.value.token = token
-            return FrameConnection(receiver: made.value, turn: turn.value, frameBytes: frameBytes)
+            return FrameConnection(receiver: made.value, turn: turn.value, frameBytes: Self.welcomeFrameBytes)
         }.assumeIsolated().whenFailure { error in
             session.linkClosed(nil, Failure(.silence, "\(endpoint): \(SystemReason.text(error))"))
         }
@@ -51,6 +53,7 @@ final class NetworkLink: BrokerLink, FrameReceiver {
     private let loop: any EventLoop
     private var connection: FrameConnection?
     private var failure: Failure?
+    private var opened = NIODeadline.uptimeNanoseconds(0)
     private var isWelcome = false
     private var sweep: Sweep?
 
@@ -81,6 +84,7 @@ final class NetworkLink: BrokerLink, FrameReceiver {
 
     func connectionOpened(_ connection: FrameConnection) {
         self.connection = connection
+        opened = loop.now
         sweep = Sweep(loop: loop, every: .seconds(1)) { [unowned self] in checkSilence() }
         session.linkOpened(self)
     }
@@ -127,7 +131,8 @@ final class NetworkLink: BrokerLink, FrameReceiver {
     private func checkSilence() {
         guard let connection else { return }
         let quiet = loop.now - connection.lastHeard
-        if !isWelcome, quiet >= Dialer.attemptWithin {
+        // Bytes that never become a WELCOME are no sign of a broker.
+        if !isWelcome, loop.now - opened >= Dialer.attemptWithin {
             failure = Failure(.silence, "something accepts connections there, but sends no WELCOME")
             connection.close()
         } else if quiet >= .milliseconds(Int64(clamping: limits.silenceMaximum.value)) {

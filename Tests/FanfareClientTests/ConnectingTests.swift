@@ -145,15 +145,42 @@ struct ConnectingTests {
         }
     }
 
-    @Test("who accepts and says nothing is given up")
-    func silentBroker() async throws {
-        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
-        let path = "/tmp/fanfare-silent-\(getpid()).sock"
-        unlink(path)
+    @Test("who accepts and sends no WELCOME is given up", arguments: ["silent", "dripping"])
+    func noWelcome(_ kind: String) async throws {
+        let path = "/tmp/fanfare-\(kind)-\(getpid()).sock"
+        let descriptor = try Self.listen(on: path)
         defer {
             close(descriptor)
             unlink(path)
         }
+        var configuration = ChannelLayer.Configuration(name: "test")
+        configuration.endpoints = ["unix:" + path]
+        let connecting = Task { [configuration] in
+            try await layerError { _ = try await soon { try await ChannelLayer.connect(configuration) } }
+        }
+        let dripping = Task {
+            guard kind == "dripping" else { return }
+            var waiting = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+            while Glibc.poll(&waiting, 1, 0) == 0 { try await Task.sleep(for: .milliseconds(10)) }
+            let peer = accept(descriptor, nil, nil)
+            defer { close(peer) }
+            // The length of a frame, and its bytes one after the other.
+            var bytes: [UInt8] = [0, 0, 0x0f, 0xa0]
+            while send(peer, bytes, bytes.count, Int32(MSG_NOSIGNAL)) == bytes.count {
+                bytes = [1]
+                try await Task.sleep(for: .milliseconds(100))
+            }
+        }
+        let error = try await connecting.value
+        dripping.cancel()
+        _ = await dripping.result
+        #expect(error?.kind == .notConnected)
+        #expect(error?.description.contains("WELCOME") == true)
+    }
+
+    private static func listen(on path: String) throws -> Int32 {
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        unlink(path)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
@@ -162,14 +189,8 @@ struct ConnectingTests {
                 bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
             }
         }
-        try #require(bound == 0 && listen(descriptor, 5) == 0)
-        var configuration = ChannelLayer.Configuration(name: "test")
-        configuration.endpoints = ["unix:" + path]
-        let error = try await layerError { [configuration] in
-            _ = try await soon { try await ChannelLayer.connect(configuration) }
-        }
-        #expect(error?.kind == .notConnected)
-        #expect(error?.description.contains("WELCOME") == true)
+        try #require(bound == 0 && Glibc.listen(descriptor, 5) == 0)
+        return descriptor
     }
 
     @Test("embedded layers share a broker only when they are told to")

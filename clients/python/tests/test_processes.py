@@ -4,6 +4,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import time
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from proxies import Scripted
 
 from fanfare_channels import BrokerUnavailable, ChannelFull, FanfareChannelLayer
 
@@ -312,3 +314,24 @@ def test_the_second_broker_is_used_when_the_first_is_not_there(broker, folder):
     layer.send_sync("work", {"n": 1})
     assert asyncio.run(layer.receive("work")) == {"n": 1}
     layer.close_sync()
+
+
+def test_a_broker_that_drips_bytes_before_a_welcome_is_given_up(broker, folder):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "drip.sock"))
+    is_over = threading.Event()
+
+    def drip(connection, _):
+        connection.sendall((4_000).to_bytes(4, "big"))
+        while not is_over.wait(0.1):
+            connection.sendall(b"\x01")
+
+    dripping = Scripted(listener, drip)
+    layer = FanfareChannelLayer(hosts=[f"unix:{folder}/drip.sock", broker.url], send_patience=20)
+    try:
+        layer.send_sync("work", {"n": 1})
+        assert dripping.hellos and asyncio.run(layer.receive("work")) == {"n": 1}
+    finally:
+        is_over.set()
+        layer.close_sync()
+        dripping.stop()

@@ -167,6 +167,7 @@ class Keeper:
     def _greet(self, connection: socket.socket, reader: FrameReader, token: Optional[str]) -> Dict[str, Any]:
         """Says hello and returns the welcome. Reads nothing behind it: that belongs to the link."""
         hub = self._hub
+        deadline = time.monotonic() + DIAL_SECONDS
         try:
             connection.sendall(hub.configuration.hello(hub.node, token, *hub.resumption()))
         except OSError:
@@ -174,11 +175,8 @@ class Keeper:
             connection.recv(1)
             raise
         while True:
-            data = connection.recv(1)
-            if not data:
-                raise Refused("the broker closed the connection instead of a welcome")
-            data += self._exactly(connection, 3)
-            data += self._exactly(connection, min(int.from_bytes(data, "big"), reader.limit))
+            data = self._exactly(connection, 4, deadline)
+            data += self._exactly(connection, min(int.from_bytes(data, "big"), reader.limit), deadline)
             for fields in reader.feed(data):
                 if fields[0] == protocol.WELCOME:
                     welcome: Dict[str, Any] = fields[1]
@@ -188,9 +186,14 @@ class Keeper:
             if reader.failure is not None:
                 raise reader.failure
 
-    def _exactly(self, connection: socket.socket, count: int) -> bytes:
+    def _exactly(self, connection: socket.socket, count: int, deadline: float) -> bytes:
+        """So many bytes, all of them by `deadline`: what comes byte by byte is given up like what is silent."""
         pieces: List[bytes] = []
         while count > 0:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise socket.timeout("timed out")
+            connection.settimeout(left)
             data = connection.recv(count)
             if not data:
                 raise Refused("the broker closed the connection instead of a welcome")
