@@ -71,7 +71,8 @@ package enum Program {
     /// Starts a daemon, says that it is ready, waits for SIGTERM or SIGINT, and stops it in good order.
     ///
     /// The first signal stops the parts, last started first; a second one ends the process at once, and so does
-    /// taking longer than `stopWithin` and five seconds. SIGHUP makes those parts that can read their files again.
+    /// taking longer than `stopWithin` and five seconds. SIGHUP makes those parts that can read their files again; one
+    /// that comes before the ready line does so after it.
     /// The service manager is told of all of it, and as long as the parts' loops turn that they do.
     ///
     /// - Parameters:
@@ -89,13 +90,15 @@ package enum Program {
         start: () async throws -> (ready: String, parts: [RunningPart])
     ) async throws {
         signal(SIGPIPE, SIG_IGN)
+        // Until it is trapped.
+        signal(SIGHUP, SIG_IGN)
         raiseOpenFiles(logger)
         let (signals, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingOldest(1))
         let sources = trapSignals(name, stopWithin: stopWithin, first: continuation)
-        let (ready, parts) = try await start()
+        // Before the start: what that has taken up would be lost with the process.
         let (hangups, hangupContinuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        // Before the ready line: who waits for it may send the signal at once.
-        let hangup = trapHangups(parts, hangupContinuation)
+        let hangup = trapHangups(hangupContinuation)
+        let (ready, parts) = try await start()
         logger.notice(
             "ready",
             metadata: ["on": "\(ready)", "version": "\(Version.current)", "pid": .stringConvertible(getpid())]
@@ -142,12 +145,7 @@ package enum Program {
         }
     }
 
-    /// Traps SIGHUP if a part can make something of it; otherwise it ends the program, as ever.
-    private static func trapHangups(
-        _ parts: [RunningPart],
-        _ continuation: AsyncStream<Void>.Continuation
-    ) -> (any DispatchSourceSignal)? {
-        guard parts.contains(where: { $0.reload != nil }) else { return nil }
+    private static func trapHangups(_ continuation: AsyncStream<Void>.Continuation) -> any DispatchSourceSignal {
         let source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: DispatchQueue(label: "fanfare.reload"))
         source.setEventHandler { continuation.yield() }
         source.resume()

@@ -5,13 +5,14 @@ import re
 import signal
 import socket
 import stat
+import time
 
 import pytest
 
 import chat
 import wire
 from manager import Manager
-from programs import HOST, eventually, free_port
+from programs import HOST, START_SECONDS, eventually, free_port
 
 PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "packaging"
 
@@ -38,6 +39,25 @@ def test_a_broker_tells_when_it_serves_reloads_and_stops(house, manager):
     assert manager.hear()["READY"] == "1"
     assert broker.terminate() == 0
     assert manager.hear()["STOPPING"] == "1"
+
+
+def test_a_broker_that_is_told_to_reload_while_it_starts_does_so_afterwards(house):
+    """The state file is gone by then: a start that ended here would lose it."""
+    manager, state = Manager(house), house.folder / "broker.state"
+    first = house.broker("--state", state, name="first")
+    with wire.Resumable(house.socket, name="owner", role="worker", node="owner") as owner:
+        for number in range(60):
+            owner.ask(wire.GROUP_ADD, f"g{number}", [f"owner!{member}" for member in range(3_000)])
+        assert first.terminate() == 0
+        broker = broker_of(manager, "--state", state)
+        deadline = time.monotonic() + START_SECONDS
+        while state.exists():
+            assert time.monotonic() < deadline, "the state is not taken up"
+        broker.process.send_signal(signal.SIGHUP)
+        for name in ("READY", "RELOADING", "READY"):
+            assert name in manager.hear()
+        assert owner.resume(house.socket)
+        assert house.json("status")["memberships"] == 180_000
 
 
 def test_a_broker_that_is_drained_says_that_it_stops(house):
