@@ -15,7 +15,7 @@ struct TokenValues: Sendable, Equatable {
             \.secretFile,
             example: "/etc/fanfare/secret",
             "A file with the secret that signs tokens, such as Django's SECRET_KEY; further lines are older secrets "
-                + "that still count. Without it: $FANFARE_TOKEN_SECRET."
+                + "that still count. Read again on SIGHUP. Without it: $FANFARE_TOKEN_SECRET."
         ),
         .text(
             "salt",
@@ -49,7 +49,7 @@ struct JWTValues: Sendable, Equatable {
             most: 64,
             defaults: KeyFileValues(),
             table: KeyFileValues.table,
-            "The keys that tokens are checked with."
+            "The keys that tokens are checked with. Read again on SIGHUP."
         ),
         .text(
             "audience",

@@ -1,6 +1,8 @@
 import FanfareModel
 import FanfareOps
 import FanfareWorker
+import FoundationEssentials
+import Synchronization
 
 /// How signed tokens are checked, before the secret is read.
 struct TokenPlan: Sendable {
@@ -61,6 +63,8 @@ struct TokenPlan: Sendable {
             throw ProgramFailure(.configuration, origin + "\(error)")
         }
     }
+
+    var isInFile: Bool { if case .file = secret { true } else { false } }
 
     var summary: String {
         let place =
@@ -125,24 +129,47 @@ struct JWTPlan: Sendable {
     }
 }
 
-/// Secrets and keys, read.
+/// Secrets and keys, read. Copies share them.
 struct Credentials: Sendable {
-    var tokens: TokenSigner?
-    var jwt: JWTVerifier?
+    let tokens: Replaceable<TokenSigner>?
+    let jwt: Replaceable<JWTVerifier>?
 
     init(tokens: TokenSigner? = nil, jwt: JWTVerifier? = nil) {
-        self.tokens = tokens
-        self.jwt = jwt
+        self.tokens = tokens.map { Replaceable($0) }
+        self.jwt = jwt.map { Replaceable($0) }
     }
 
     /// Reads what a plan needs.
     ///
     /// - Throws: `ProgramFailure(.configuration)` for what cannot be read or used.
     static func read(_ plan: SitePlan) async throws(ProgramFailure) -> Credentials {
-        var credentials = Credentials()
-        if let tokens = plan.tokens { credentials.tokens = try tokens.signer() }
-        if let jwt = plan.jwt { credentials.jwt = try await jwt.verifier() }
-        return credentials
+        Credentials(tokens: try plan.tokens?.signer(), jwt: try await plan.jwt?.verifier())
+    }
+
+    /// Reads it again, for tokens that are shown from now on: all of it or, when something cannot be used, nothing.
+    func readAgain(_ plan: SitePlan) async throws(ProgramFailure) {
+        let fresh = try await Self.read(plan)
+        if let signer = fresh.tokens?.current { tokens?.replace(by: signer) }
+        if let verifier = fresh.jwt?.current { jwt?.replace(by: verifier) }
+    }
+}
+
+/// A verifier whose place another of its kind can take while it is in use.
+final class Replaceable<Verifier: TokenVerifier>: TokenVerifier {
+    private let verifier: Mutex<Verifier>
+
+    init(_ verifier: Verifier) {
+        self.verifier = Mutex(verifier)
+    }
+
+    var current: Verifier { verifier.withLock { $0 } }
+
+    func replace(by other: Verifier) {
+        verifier.withLock { $0 = other }
+    }
+
+    func verify(_ token: String, now: Date) throws(TokenFailure) -> Identity {
+        try current.verify(token, now: now)
     }
 }
 

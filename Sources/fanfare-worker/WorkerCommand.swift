@@ -19,6 +19,9 @@ struct WorkerCommand: AsyncParsableCommand {
             trying. Settings come from the defaults, then --config FILE, then the flags; the last one wins. \
             --print-config shows all of them.
 
+            SIGHUP makes it read its TLS certificate and the keys for tokens again; sockets that are open stay as they \
+            are.
+
             When it is ready it prints one line on standard output: fanfare-worker ready on URL (NAME). A \
             service manager such as systemd is told as well (Type=notify, WatchdogSec=), and may listen for it.
 
@@ -142,9 +145,8 @@ struct WorkerCommand: AsyncParsableCommand {
     private static func serve(_ plan: WorkerPlan, _ credentials: Credentials, _ manager: ServiceManager) async throws {
         Logs.bootstrap(format: plan.logFormat, level: plan.logLevel)
         let logger = Logger(label: program)
-        for warning in credentials.jwt?.warnings ?? [] {
-            logger.warning("a key file", metadata: ["problem": "\(warning)"])
-        }
+        credentials.logWarnings(logger)
+        let reload = WorkerReload(tls: plan.server.tls, site: plan.site, credentials: credentials)
         let router = plan.site.router(credentials)
         let stage = RunStage<WorkerServer>()
         let (stopped, continuation) = AsyncStream.makeStream(of: Void.self)
@@ -165,7 +167,12 @@ struct WorkerCommand: AsyncParsableCommand {
             }
             stage.current = .running(worker)
             parts.append(
-                RunningPart(name: "worker", ended: { for await _ in stopped {} }, turn: { await worker.turn() }) {
+                RunningPart(
+                    name: "worker",
+                    ended: { for await _ in stopped {} },
+                    reload: { await reload.run(worker, logger) },
+                    turn: { await worker.turn() }
+                ) {
                     await worker.drain(plan.drain)
                 }
             )

@@ -222,6 +222,18 @@ enum WorkerMetrics {
             by: "reason",
             health.counters.refusals.mapValues { Double($0) }
         )
+        metrics.add(
+            "fanfare_worker_reloads_total",
+            .counter,
+            help: "Files read again on SIGHUP, by what came of it. Failed: what was in force before still is.",
+            by: "result",
+            reloads(health.counters).mapValues { Double($0) }
+        )
+    }
+
+    /// What came of reading files again, with what has not come up yet: a rate needs a start.
+    static func reloads(_ counters: WorkerCounters) -> [String: UInt64] {
+        Dictionary(uniqueKeysWithValues: Reload.allCases.map { ($0.rawValue, counters.reloads[$0.rawValue] ?? 0) })
     }
 
     /// Closed sockets by who began it and the code: a peer chooses among thousands, so of its own only those that

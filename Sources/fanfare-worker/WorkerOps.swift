@@ -76,6 +76,7 @@ enum WorkerOps {
             "closes": .map(byText(health.counters.closes).mapValues { .count($0) }),
             "responses": .map(byText(health.counters.responses).mapValues { .count($0) }),
             "refusals": .map(health.counters.refusals.mapValues { .count($0) }),
+            "reloads": .map(WorkerMetrics.reloads(health.counters).mapValues { .count($0) }),
         ]
         for row in WorkerMetrics.rows + WorkerMetrics.drops { facts[row.key] = .count(row.value(health)) }
         return facts

@@ -64,14 +64,14 @@ struct WorkerValues: Sendable {
                 \.tlsCertificateFile,
                 example: "/etc/fanfare/fullchain.pem",
                 flag: "--tls-certificate",
-                "Certificate with its chain in PEM: browsers are served TLS 1.2 and 1.3 then. Read at the start."
+                "Certificate with its chain in PEM: browsers are served TLS 1.2 and 1.3 then. Read again on SIGHUP."
             ),
             .text(
                 "tls_key_file",
                 \.tlsKeyFile,
                 example: "/etc/fanfare/key.pem",
                 flag: "--tls-key",
-                "The certificate's private key in PEM."
+                "The certificate's private key in PEM. Read again on SIGHUP."
             ),
             .text(
                 "ops",

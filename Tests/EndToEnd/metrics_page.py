@@ -22,6 +22,7 @@ LABELS = {
     "fanfare_worker_closes_total": ["by", "code"],
     "fanfare_worker_responses_total": ["status"],
     "fanfare_worker_refusals_total": ["reason"],
+    "fanfare_worker_reloads_total": ["result"],
 }
 
 

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import signal
 import time
 
 import msgpack
@@ -300,6 +301,34 @@ def test_a_token_that_is_missing_forged_expired_or_absurd_is_refused(workers, po
     assert counted(workers, "token_expired") == 2
     assert counted(workers, "token_forged") == 1
     assert counted(workers, "bad_claims") == 1
+
+
+def test_keys_for_tokens_are_read_again(house, workers, port):
+    claims, other = {"sub": "7", "subscribe": ["*"]}, "some other secret, long enough"
+
+    def reload(text):
+        marks = [(worker, worker.text().count(text)) for worker in workers]
+        for worker in workers:
+            worker.process.send_signal(signal.SIGHUP)
+        for worker, before in marks:
+            eventually(lambda: worker.text().count(text) > before, text)
+
+    async def run():
+        first = await open_socket(port, f"/ws/members/?token={token(claims)}")
+        (house.folder / "secret").write_text(other + "\n")
+        await asyncio.to_thread(reload, "keys for tokens read again")
+        second = await open_socket(port, f"/ws/members/?token={token(claims, secret=other)}")
+        assert (await refused(port, f"/ws/members/?token={token(claims)}")).status_code == 401
+        # One file that cannot be used, and the other is not taken either.
+        (house.folder / "secret").write_text(SECRET + "\n")
+        (house.folder / "jwt").unlink()
+        await asyncio.to_thread(reload, "keys for tokens cannot be used")
+        assert (await refused(port, f"/ws/members/?token={token(claims)}")).status_code == 401
+        third = await open_socket(port, f"/ws/members/?token={token(claims, secret=other)}")
+        for socket in (first, second, third):
+            assert await ask(socket, id=1, subscribe=["anything"]) == {"id": 1, "ok": True}
+
+    asyncio.run(run())
 
 
 def test_a_jwt_of_another_service_permits_what_its_claims_say(workers, port):

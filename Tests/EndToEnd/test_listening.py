@@ -1,8 +1,11 @@
 """Other ways to listen than HOST:PORT: TLS, a Unix socket, a socket that was handed over."""
 import asyncio
+import json
+import signal
 import socket
 import ssl
 import subprocess
+import urllib.request
 
 import pytest
 from websockets.asyncio.client import connect, unix_connect
@@ -16,13 +19,17 @@ LARGE = "x" * 900_000
 def certificate(house):
     """A certificate for 127.0.0.1 that signs itself."""
     files = house.folder / "certificate.pem", house.folder / "key.pem"
+    sign(files)
+    return files
+
+
+def sign(files):
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
          "-subj", "/CN=fanfare test", "-addext", "subjectAltName=IP:127.0.0.1",
          "-out", files[0], "-keyout", files[1]],
         check=True, capture_output=True,
     )
-    return files
 
 
 async def echo(connection):
@@ -81,6 +88,65 @@ def test_tls_that_cannot_be_used_ends_the_start(house, broker, port, certificate
                        certificate[1], code=78)
     assert "no.pem" in failed.stderr and "certificate" in failed.stderr
     assert "tls_key_file" in house.run("fanfare-worker", *listen, "--tls-certificate", certificate[0], code=78).stderr
+
+
+def test_a_worker_reads_its_certificate_again(house, broker, port, certificate):
+    files = ("--tls-certificate", certificate[0], "--tls-key", certificate[1])
+    worker = house.worker("worker", port, True, "--echo", *files)
+    address = f"wss://{HOST}:{port}/ws/echo/"
+
+    def reload(result):
+        before = counted(worker)[result]
+        worker.process.send_signal(signal.SIGHUP)
+        eventually(lambda: counted(worker)[result] == before + 1, f"{result} is counted")
+
+    def trusting():
+        return ssl.create_default_context(cafile=certificate[0])
+
+    async def run():
+        old = trusting()
+        async with connect(address, ssl=old, max_size=None) as client:
+            sign(certificate)
+            await asyncio.to_thread(reload, "tls_ok")
+            new = trusting()
+            await echo(connect(address, ssl=new, max_size=None))
+            with pytest.raises(ssl.SSLCertVerificationError):
+                await echo(connect(address, ssl=old))
+            # A key that is not the certificate's, and then no certificate at all.
+            good = certificate[1].read_text()
+            sign((house.folder / "other.pem", certificate[1]))
+            await asyncio.to_thread(reload, "tls_failed")
+            certificate[1].write_text(good)
+            certificate[0].write_text("no certificate")
+            await asyncio.to_thread(reload, "tls_failed")
+            await echo(connect(address, ssl=new, max_size=None))
+            await client.send("still here")
+            assert await client.recv() == "still here"
+
+    asyncio.run(run())
+    assert "the one in force stays" in worker.text() and str(certificate[0]) in worker.text()
+    assert worker.terminate() == 0
+
+
+def test_a_worker_with_nothing_to_read_again_goes_on(house, broker, port):
+    worker = house.worker("worker", port, True, "--echo")
+
+    async def run():
+        async with connect(f"ws://{HOST}:{port}/ws/echo/") as client:
+            worker.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(eventually, lambda: "nothing to read again" in worker.text(), "it says so")
+            await client.send("still here")
+            assert await client.recv() == "still here"
+
+    asyncio.run(run())
+    assert not any(counted(worker).values())
+    assert worker.terminate() == 0
+
+
+def counted(worker):
+    """What came of reading files again."""
+    with urllib.request.urlopen(f"http://{HOST}:{worker.ops_port}/healthz", timeout=20) as answer:
+        return json.load(answer)["reloads"]
 
 
 def test_a_unix_socket(house, broker):

@@ -12,6 +12,7 @@ import Testing
         health.sockets = 3
         health.counters.closes = [1_013: 2]
         health.counters.refusals = ["origin": 5]
+        health.counters.reloads = ["tls_failed": 10]
         health.counters.invalidMessages = 6
         health.counters.handlerFailures = 7
         health.counters.handlersFull = 8
@@ -35,6 +36,8 @@ import Testing
         #expect(text.contains("\nfanfare_worker_refusals_total{reason=\"origin\"} 5\n"))
         #expect(text.contains("\nfanfare_worker_handler_failures_total 7\n"))
         #expect(text.contains("\nfanfare_worker_drops_total{reason=\"outgoing_full\"} 9\n"))
+        #expect(text.contains("\nfanfare_worker_reloads_total{result=\"tls_failed\"} 10\n"))
+        #expect(text.contains("\nfanfare_worker_reloads_total{result=\"tls_ok\"} 0\n"))
         #expect(text.contains("\nfanfare_worker_route_sockets{route=\"/ws/<slug:room>/\"} 3\n"))
         #expect(text.contains("\nfanfare_worker_closes_total{by=\"client\",code=\"1xxx\"} 2\n"))
     }

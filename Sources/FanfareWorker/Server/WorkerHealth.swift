@@ -114,4 +114,14 @@ public struct WorkerCounters: Sendable, Equatable {
     public var sendsWaited: UInt64 = 0
     /// Requests that were not sent: no link, no room to wait, or waited too long.
     public var requestsUnsent: UInt64 = 0
+    /// Times files were read again while the worker ran, by what came of it, such as `tls_ok`.
+    public var reloads: [String: UInt64] = [:]
+}
+
+/// What can come of reading files again.
+package enum Reload: String, Sendable, CaseIterable {
+    case tlsOK = "tls_ok"
+    case tlsFailed = "tls_failed"
+    case tokenKeysOK = "token_keys_ok"
+    case tokenKeysFailed = "token_keys_failed"
 }

@@ -20,7 +20,17 @@ final class WorkerListener {
         var isKept = false
     }
 
+    /// What TLS handshakes show from now on; `nil` without TLS.
+    private final class Certificate {
+        var context: NIOSSLContext?
+
+        init(_ context: NIOSSLContext?) {
+            self.context = context
+        }
+    }
+
     private let listener: DescriptorListener
+    private let certificate: Certificate
     private let socketFile: SocketFile?
     private let backlog: Int
     private let isKept: Bool
@@ -29,6 +39,8 @@ final class WorkerListener {
     init(_ port: Port, _ configuration: WorkerServer.Configuration, on loop: EpollLoop, _ worker: WorkerLoop) {
         socketFile = port.socketFile
         isKept = port.isKept
+        let certificate = Certificate(port.tls)
+        self.certificate = certificate
         let rate = AcceptRate(perSecond: configuration.workerLimits.acceptsPerSecond)
         backlog = Int(configuration.workerLimits.backlog)
         listener = DescriptorListener(port.descriptor, on: loop, rate: rate) { descriptor, address in
@@ -39,7 +51,7 @@ final class WorkerListener {
             _ = SilentConnection(descriptor, on: loop, worker) { descriptor, deadline in
                 let channel = PipelineChannel(descriptor, on: loop, remoteAddress: address)
                 do {
-                    if let tls = port.tls {
+                    if let tls = certificate.context {
                         try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls))
                     }
                     try Self.addHandshake(to: channel, worker, until: deadline)
@@ -53,6 +65,11 @@ final class WorkerListener {
 
     func start() {
         listener.start()
+    }
+
+    /// Shows another certificate in handshakes that begin from now on.
+    func replace(_ context: NIOSSLContext) {
+        certificate.context = context
     }
 
     /// How often accepting paused because connections came faster than the rate.
@@ -75,7 +92,7 @@ final class WorkerListener {
     /// - Throws: ``ProgramFailure`` with exit `configuration`.
     static func bind(_ configuration: WorkerServer.Configuration) throws -> Port {
         let backlog = configuration.workerLimits.backlog
-        let tls = try configuration.tls.map { try context(certificateFile: $0.certificateFile, keyFile: $0.keyFile) }
+        let tls = try configuration.tls.map { try context($0) }
         if let descriptor = configuration.listenDescriptor {
             // It may be bound only.
             guard BoundSocket.isStream(descriptor), Glibc.listen(descriptor, backlog) == 0 else {
@@ -149,15 +166,15 @@ final class WorkerListener {
     }
 
     /// TLS 1.2 and 1.3 with NIO's choice of ciphers. The worker asks clients for no certificate.
-    private static func context(certificateFile: String, keyFile: String) throws(ProgramFailure) -> NIOSSLContext {
+    static func context(_ files: WorkerServer.TLSFiles) throws(ProgramFailure) -> NIOSSLContext {
         let chain: [NIOSSLCertificate]
         do {
-            chain = try NIOSSLCertificate.fromPEMFile(certificateFile)
+            chain = try NIOSSLCertificate.fromPEMFile(files.certificateFile)
         } catch {
-            throw unreadable("certificate", certificateFile, error)
+            throw unreadable("certificate", files.certificateFile, error)
         }
         do {
-            let key = try NIOSSLPrivateKey(file: keyFile, format: .pem)
+            let key = try NIOSSLPrivateKey(file: files.keyFile, format: .pem)
             var configuration = TLSConfiguration.makeServerConfiguration(
                 certificateChain: chain.map { .certificate($0) },
                 privateKey: .privateKey(key)
@@ -166,7 +183,7 @@ final class WorkerListener {
             configuration.applicationProtocols = ["http/1.1"]
             return try NIOSSLContext(configuration: configuration)
         } catch {
-            throw unreadable("key", keyFile, error)
+            throw unreadable("key", files.keyFile, error)
         }
     }
 

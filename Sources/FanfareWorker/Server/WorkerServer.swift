@@ -167,6 +167,23 @@ package final class WorkerServer: Sendable {
         return health
     }
 
+    /// Reads certificate and key again, for handshakes that begin from now on. Blocks while it reads.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `configuration` when they cannot be used; those in force stay.
+    package func replace(_ files: TLSFiles) async throws {
+        let context = try WorkerListener.context(files)
+        guard ending.withLock({ $0.stopping }) == nil else { return }
+        try await loop.submit { [running] in running.value.port.replace(context) }.get()
+    }
+
+    /// Counts what came of reading files again.
+    package func count(_ reload: Reload) async {
+        guard ending.withLock({ $0.stopping }) == nil else { return }
+        try? await loop.submit { [running] in
+            running.value.parts.worker.counters.reloads[reload.rawValue, default: 0] += 1
+        }.get()
+    }
+
     /// Returns when the loop has turned: true, or false when it has ended. Never while it is stuck.
     package func turn() async -> Bool {
         guard ending.withLock({ $0.stopping }) == nil else { return false }
