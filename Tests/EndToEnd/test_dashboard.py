@@ -154,6 +154,12 @@ class Page:
     def width(self):
         return self.js("return [document.documentElement.scrollWidth, window.innerWidth]")
 
+    def shows_its_tab(self):
+        """Whether the whole of the selected tab is inside the strip, and the strip on the screen."""
+        return self.js(
+            "const [tab, strip] = ['#tabs [aria-current]', '#tabs'].map(which => document.querySelector(which).getBoundingClientRect());"
+            "return 0 <= strip.left && strip.left <= tab.left && tab.right <= strip.right && strip.right <= innerWidth")
+
     def resize(self, width, height):
         self.browser.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
@@ -377,6 +383,8 @@ def test_light_dark_and_a_telephone(house, traffic, page):
     for place in ("groups", "channels", "workers", "drops", "closed", "tail", "channels/default/jobs." + "y" * 90):
         page.go(place)
         eventually(lambda: page.width()[0] <= 360, f"{place} needs no more than the screen's width")
+        eventually(page.shows_its_tab, f"{place} has its tab on the screen")
+        assert page.js("return scrollY") == 0, f"{place} moved the page"
     page.go("groups")
     page.await_rows(lambda rows: len(rows) == 30, "the table is there")
     assert page.find("#table tbody tr").is_displayed() and page.find("#panel .order").is_displayed()

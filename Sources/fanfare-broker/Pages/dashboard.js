@@ -8,8 +8,25 @@ const tabs = {
   build() {
     byID('tabs').append(...this.names.map(id => element('a', { href: `#/${id}`, id: `tab-${id}` },
       LISTINGS[id]?.title ?? 'Tail', element('span', { class: 'badge', hidden: true }))));
+    byID('tabs').addEventListener('scroll', () => this.fade());
+    const sizes = new ResizeObserver(() => this.reveal());
+    for (const sized of [byID('tabs'), ...byID('tabs').children]) sizes.observe(sized);
     window.addEventListener('hashchange', () => this.go());
     this.go();
+  },
+
+  /** Scrolls the strip, and nothing else, to the selected tab. */
+  reveal() {
+    const [strip, link] = [byID('tabs'), byID(`tab-${this.current}`)];
+    strip.scrollTo({ left: link.offsetLeft - (strip.clientWidth - link.offsetWidth) / 2 });
+    this.fade();
+  },
+
+  /** Says at which edges of the strip there is more. */
+  fade() {
+    const strip = byID('tabs');
+    strip.classList.toggle('before', strip.scrollLeft > 1);
+    strip.classList.toggle('after', strip.scrollLeft + strip.clientWidth < strip.scrollWidth - 1);
   },
 
   /** Shows what the address names: `#/groups`, `#/groups/NAMESPACE/NAME`. */
@@ -33,6 +50,7 @@ const tabs = {
       if (link.id === `tab-${id}`) link.setAttribute('aria-current', 'page');
       else link.removeAttribute('aria-current');
     }
+    this.reveal();
     this.listing?.close();
     tail.end();
     this.listing = id === 'tail' ? null : new Listing(id, byID('panel'));
