@@ -160,6 +160,15 @@ class Page:
             "const [tab, strip] = ['#tabs [aria-current]', '#tabs'].map(which => document.querySelector(which).getBoundingClientRect());"
             "return 0 <= strip.left && strip.left <= tab.left && tab.right <= strip.right && strip.right <= innerWidth")
 
+    def cut(self):
+        """The texts of cells that need more width than they have."""
+        return self.js(
+            "return [...document.querySelectorAll('td')].filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)")
+
+    def displayed(self, selector):
+        return set(self.js(
+            "return [...document.querySelectorAll(arguments[0])].filter(found => found.offsetParent).map(found => found.textContent)", selector))
+
     def resize(self, width, height):
         self.browser.execute_cdp_cmd(
             "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
@@ -395,6 +404,25 @@ def test_light_dark_and_a_telephone(house, traffic, page):
     cut = "[...document.querySelectorAll('.chart h2')].filter(title => title.scrollWidth > title.clientWidth)"
     assert page.js(f"return {cut}.map(title => title.textContent)") == [], "titles of charts are cut"
     assert page.complaints() == []
+
+
+def test_a_telephone_shows_whole_facts(house, traffic, page):
+    traffic.join("chat_lobby", 3)
+    traffic.worker.write(wire.REPORT, 0, [], [[traffic.channels[0], None, 3, 6]])
+    with wire.Wire(house.socket, name="broken", role="worker", node="n2") as broken:
+        broken.link.sendall(b"\xff\xff\xff\xff")
+        assert broken.read()[0] == wire.ERROR
+    page.resize(360, 740)
+    page.go("drops")
+    page.await_rows(lambda rows: [row["Reason"] for row in rows] == ["undecodable"], "the drop is listed")
+    assert page.cut() == [] and page.displayed("#table tr:first-child td") >= {"undecodable", "worker-one", "3"}
+    page.go("closed")
+    rows = page.await_rows(lambda rows: rows and rows[0]["Name"] == "broken", "the connection is listed")
+    assert page.cut() == [] and page.displayed("#table tr:first-child td") >= {rows[0][label] for label in ("Why", "In words", "From")}
+    assert "4294967295" in rows[0]["In words"] and rows[0]["From"].startswith("unix uid ")
+    page.go("groups/default/chat_lobby")
+    page.await_rows(lambda rows: len(rows) == 3, "its members are listed", "members")
+    assert page.cut() == [] and page.displayed("#members tr:first-child td") >= {"worker-one", "203.0.113.7:4711"}
 
 
 def test_the_keyboard_reaches_everything(traffic, page):

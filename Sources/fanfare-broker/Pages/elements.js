@@ -66,7 +66,7 @@ function bytes(value) {
   return `${unit ? fine.format(value) : whole.format(value)} ${units[unit]}`;
 }
 
-/** A length of time in milliseconds, in its two largest units. */
+/** A length of time in milliseconds, in its two largest units; from ten of the larger on, in that alone. */
 function lasting(milliseconds) {
   if (!isNumber(milliseconds)) return '–';
   if (milliseconds < 10) return `${milliseconds ? fine.format(milliseconds) : 0} ms`;
@@ -75,8 +75,8 @@ function lasting(milliseconds) {
   const parts = [];
   for (const [name, seconds] of [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]]) {
     if (rest >= seconds || (name === 's' && !parts.length)) parts.push(`${Math.floor(rest / seconds)} ${name}`);
+    if (parts.length === 2 || rest >= 10 * seconds) break;
     rest %= seconds;
-    if (parts.length === 2) break;
   }
   return parts.join(' ');
 }

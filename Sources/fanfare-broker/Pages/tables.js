@@ -6,6 +6,8 @@ const REFRESH = 2_000;
 const name = (key, label, link = null) => ({ key, label, show: plain, kind: 'name', link });
 const text = (key, label, show = plain) => ({ key, label, show, kind: 'text' });
 const number = (key, label, show = count) => ({ key, label, show, kind: 'number' });
+// Wraps in a table, and has two columns on a telephone.
+const long = column => ({ ...column, isLong: true });
 // Shown where there is room for it.
 const wide = column => ({ ...column, isWide: true });
 
@@ -18,8 +20,8 @@ const LISTINGS = {
     none: 'There is no group yet. One begins with its first member.',
     columns: [
       name('group', 'Group', row => ['groups', row.namespace, row.group]), namespace, number('members', 'Members'),
-      wide(number('owners', 'Workers')), number('messages', 'Messages'), number('rate', 'Messages /s', rate),
-      number('drops', 'Drops'), wide(number('age_milliseconds', 'Age', lasting)),
+      number('owners', 'Workers'), number('messages', 'Messages'), number('rate', 'Messages /s', rate),
+      number('drops', 'Drops'), number('age_milliseconds', 'Age', lasting),
     ],
   },
   channels: {
@@ -62,7 +64,7 @@ const LISTINGS = {
     none: 'Nothing was dropped. Every message found a reader, or still waits for one.',
     columns: [
       name('name', 'Name', row => [row.kind === 'group' ? 'groups' : 'channels', row.namespace, row.name]), namespace,
-      text('kind', 'Kind'), text('reason', 'Reason', reason), wide(text('worker', 'Worker')),
+      text('kind', 'Kind'), text('reason', 'Reason', reason), text('worker', 'Worker'),
       number('count', 'Messages'),
       number('age_milliseconds', 'Last', ago),
     ],
@@ -75,9 +77,9 @@ const LISTINGS = {
     ].join(' '),
     none: 'No connection has ended since the broker started.',
     columns: [
-      name('name', 'Name'), namespace, text('reason', 'Why', reason), wide(text('detail', 'In words')),
+      name('name', 'Name'), namespace, text('reason', 'Why', reason), long(text('detail', 'In words')),
       wide(text('client', 'Program')),
-      text('remote', 'From'), number(
+      long(text('remote', 'From')), number(
         'lived_milliseconds', 'Lived', lasting,
       ), wide(number('messages_in', 'In')), wide(number('messages_out', 'Out')),
       number('drops', 'Drops'), number('age_milliseconds', 'Ended', ago),
@@ -89,7 +91,7 @@ const LISTINGS = {
     none: 'The group has no members now.',
     columns: [
       name('channel', 'Channel', row => ['channels', row.namespace, row.channel]), text('worker', 'Worker'),
-      wide({ ...text('remote', 'From'), isUnsorted: true }), number('age_milliseconds', 'For', lasting),
+      long({ ...text('remote', 'From'), isUnsorted: true }), number('age_milliseconds', 'For', lasting),
     ],
   },
 };
@@ -187,7 +189,7 @@ class Listing {
     this.order.value = this.sort;
   }
 
-  style(column) { return [column.kind, column.isWide ? 'wide' : ''].join(' ').trim(); }
+  style(column) { return [column.kind, column.isLong && 'long', column.isWide && 'wide'].filter(Boolean).join(' '); }
 
   // What somebody does.
 
@@ -330,6 +332,7 @@ class Listing {
       const text = column.show(row[column.key], row);
       const link = cell.firstElementChild;
       write(link ?? cell, text);
+      if (column.kind !== 'number') cell.title = text;
       if (link && row[column.key]) link.href = address(column.link(row));
       cell.classList.toggle('bad', column.key === 'drops' && row.drops > 0);
       cell.classList.toggle('none', text === '–' || /^0\b(?!\.)/.test(text));

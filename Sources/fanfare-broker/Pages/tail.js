@@ -26,7 +26,7 @@ const tail = {
     this.kind = element('select', { 'aria-label': 'Groups or channels', id: 'tail-kind' }, ...kinds);
     this.match = field(
       {
-        id: 'tail-match', 'aria-label': 'Names to watch; * stands for anything', placeholder: 'Names, such as chat_*',
+        id: 'tail-match', 'aria-label': 'Names to watch; * stands for anything', placeholder: 'Such as chat_*',
         value: wanted.match,
       }
     );
