@@ -57,7 +57,7 @@ struct ClosedCommand: AsyncParsableCommand {
     )
 
     @Argument(help: "Only processes whose name matches.") var glob: String?
-    @Option(help: ArgumentHelp("Only those that ended for this reason.", valueName: "reason")) var reason: String?
+    @Option(help: ArgumentHelp("Only those that ended for this reason.", valueName: "reason")) var reason: ClosedReason?
     @OptionGroup var listing: ListingOptions
     @OptionGroup var pages: PageOptions
     @OptionGroup var watch: WatchOptions
@@ -65,7 +65,7 @@ struct ClosedCommand: AsyncParsableCommand {
 
     func walk() throws -> Walk {
         var query = try listing.query(.closed, glob: glob, namespace: global.namespace)
-        query.reason = reason
+        query.reason = reason?.name
         return try pages.walk(.closed, query, listing, isStream: global.wantsJSONLines)
     }
 

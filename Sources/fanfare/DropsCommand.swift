@@ -13,8 +13,7 @@ struct DropsCommand: AsyncParsableCommand {
     )
 
     @Argument(help: "Only channels and groups whose name matches.") var glob: String?
-    @Option(help: ArgumentHelp("Only what was lost for this reason, such as full.", valueName: "reason"))
-    var reason: String?
+    @Option(help: ArgumentHelp("Only what was lost for this reason.", valueName: "reason")) var reason: DropReason?
     @Option(
         help: ArgumentHelp("Only names that lost something within this time: 90, 30s, 10m, 2h, 1d.", valueName: "time")
     )
@@ -28,7 +27,7 @@ struct DropsCommand: AsyncParsableCommand {
     func walk() throws -> Walk {
         var query = try listing.query(.drops, glob: glob, namespace: global.namespace)
         let rows = try listing.rows(isAll: isAll, isStream: global.wantsJSONLines)
-        query.reason = reason
+        query.reason = reason?.name
         return Walk(.drops, query, rows: rows, keeping: since.map { .within($0.milliseconds) } ?? .all)
     }
 

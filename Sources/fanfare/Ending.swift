@@ -37,7 +37,9 @@ struct Ending: Equatable {
         case .success:
             self.init(exitCode: 0, text: Fanfare.fullMessage(for: error))
         case .validationFailure:
-            let what = Fanfare.message(for: error).split(separator: "\n").joined(separator: " ")
+            // Values to choose from stand on a line each.
+            let what = Fanfare.message(for: error).replacing(":\n  - ", with: ": ").replacing("\n  - ", with: ", ")
+                .split(separator: "\n").joined(separator: " ")
             let stop = what.last == "." || what.last == "?" ? "" : "."
             self.init(ProgramFailure(.usage, "\(what)\(stop) `fanfare --help` lists what there is."))
         default:

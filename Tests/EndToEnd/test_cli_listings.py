@@ -143,6 +143,17 @@ def test_drops_are_counted_by_reason_and_found_by_age(house, owner):
     house.cli("drops", "--since", "soon", code=USAGE)
 
 
+def test_a_reason_is_one_there_is(house, owner):
+    with wire.Wire(house.socket, name="visitor") as visitor:
+        visitor.write(wire.GOODBYE)
+    ended = eventually(lambda: house.json("status")["closed"], "the visitor has gone")
+    for reason in ended:
+        assert house.json("closed", "--reason", reason)["total"] >= 1
+    for listing, wrong, known in (("drops", "ful", ": full, expired, owner_gone,"), ("closed", "bogus", ", unauthorized,")):
+        refused = house.cli(listing, "--reason", wrong, code=USAGE).stderr
+        assert wrong in refused and known in refused and len(refused.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "arguments", [["--limit", "0"], ["--limit", "200001"], ["--budget", "0"], ["--top", "3", "--limit", "3"],
                   ["x", "--match", "y"], ["--all", "--limit", "5"], ["--columns", ""]],
