@@ -1,4 +1,5 @@
 public import FanfareModel
+import FanfareTransport
 package import Logging
 package import NIOCore
 import NIOPosix
@@ -116,6 +117,23 @@ extension ChannelLayer {
         } catch let failure as Failure {
             throw ChannelLayerError(failure)
         }
+    }
+
+    /// Looks at the files and settings that are needed to dial, without dialling. Blocks.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `configuration` when there is no endpoint they are good for: a file that
+    ///   cannot be used, or a token that would go to another machine unprotected.
+    package static func check(_ security: BrokerSecurity, for endpoints: [Endpoint]) throws(ProgramFailure) {
+        var first: ProgramFailure?
+        for endpoint in endpoints {
+            do {
+                _ = try DialCredentials.read(security, for: endpoint)
+                return
+            } catch {
+                first = first ?? error
+            }
+        }
+        if let first { throw first }
     }
 
     /// Connects with a hello of one's own.

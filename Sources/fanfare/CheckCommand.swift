@@ -94,7 +94,7 @@ struct CheckCommand: AsyncParsableCommand {
 
     func run() async throws {
         // What is wrong with the command line or a file is no state of the broker.
-        _ = try (global.endpoints(), global.security())
+        _ = try global.route()
         let results = try results(await findings())
         try System.write((global.isJSON ? CheckFormat.json : format).text(results))
         System.exit(CheckState.worst(results.map(\.state)).rawValue)

@@ -219,6 +219,15 @@ struct GlobalOptions: ParsableArguments {
         return security
     }
 
+    /// The endpoints to try, and what their brokers are shown.
+    ///
+    /// - Throws: ``ProgramFailure`` for what cannot be used, so that it is not taken for a broker that is away.
+    func route() throws -> (endpoints: [Endpoint], security: BrokerSecurity) {
+        let route = (endpoints: try endpoints(), security: try security())
+        try ChannelLayer.check(route.security, for: route.endpoints)
+        return route
+    }
+
     /// What this program tells the broker about itself.
     ///
     /// - Parameter node: Of process channels to read; `nil` to own none.
@@ -246,11 +255,12 @@ struct GlobalOptions: ParsableArguments {
         node: String? = nil,
         _ work: @Sendable (ChannelLayer) async throws -> R
     ) async throws -> R {
+        let route = try route()
         let layer = try await ChannelLayer.connect(
-            endpoints: try endpoints(),
+            endpoints: route.endpoints,
             hello: hello(node: node),
             limits: Limits(),
-            security: try security(),
+            security: route.security,
             retries: false,
             // What goes wrong is said once, in the line that ends the program.
             logger: Logger(label: "fanfare") { _ in SwiftLogNoOpLogHandler() }

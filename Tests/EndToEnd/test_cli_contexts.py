@@ -71,6 +71,22 @@ def test_a_token_file_is_found_from_every_folder(home, file, secured):
     assert "forbidden" in home.cli("flush", "--namespace", "default", "--yes", code=UNAVAILABLE).stderr
 
 
+def test_a_file_that_cannot_be_used_is_no_broker_that_is_away(home, secured):
+    token = home.folder / "token"
+    token.write_text(TOKEN + "\n")
+    token.chmod(0o644)
+    tls = secured.replace("tcp://", "tls://")
+    for broker, *wrong in ((secured, "--token-file", token), (secured, "--token-file", home.folder / "none"),
+                           (tls, "--ca-file", token), (tls, "--certificate-file", token, "--key-file", token)):
+        for command in (["status"], ["check", "broker"]):
+            refused = home.cli(*command, "--broker", broker, *wrong, code=CONFIGURATION).stderr
+            assert str(wrong[1]) in refused and "no broker" not in refused and len(refused.splitlines()) == 1
+    token.chmod(0o600)
+    assert home.json("status", "--broker", secured, "--token-file", token)["sessions"] >= 1
+    # One broker of several that can be dialled is enough.
+    assert home.json("status", "--broker", "tcp://192.0.2.1:7411", "--broker", secured, "--token-file", token)["sessions"] >= 1
+
+
 def test_contexts_are_listed_shown_selected_and_removed(home, file):
     assert "no contexts" in home.cli("context", "list").stdout and home.json("context", "list")["contexts"] == []
     home.cli("context", "add", "one", "--broker", "unix:/one", "--select")

@@ -95,7 +95,7 @@ def test_the_terminal_says_what_a_broker_or_its_certificate_lacks(place, house):
     named = ("--server-name", "elsewhere.test")
     assert 'is not for "elsewhere.test"' in place.look("status", *named, code=69).stderr
     place.tokens["eye"].chmod(0o644)
-    assert "everybody on this machine may open it" in place.look("status", code=69).stderr
+    assert "everybody on this machine may open it" in place.look("status", code=78).stderr
 
 
 def test_a_client_certificate_is_shown_by_all(house, port):
