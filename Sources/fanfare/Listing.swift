@@ -40,6 +40,8 @@ struct Column: Sendable {
     var alarm = Alarm.never
     /// Whether it is shown without being asked for.
     var isUsual = true
+    /// How soon it is left out where there is no room, the highest first; 0 for never.
+    var expendable = 0
 
     init(
         _ heading: String,
@@ -47,10 +49,11 @@ struct Column: Sendable {
         _ format: Format,
         sum: String? = nil,
         alarm: Alarm = .never,
-        isUsual: Bool = true
+        isUsual: Bool = true,
+        expendable: Int = 0
     ) {
         (self.heading, self.field, self.format) = (heading, field, format)
-        (self.sum, self.alarm, self.isUsual) = (sum, alarm, isUsual)
+        (self.sum, self.alarm, self.isUsual, self.expendable) = (sum, alarm, isUsual, expendable)
     }
 
     var alignment: Table.Alignment {
@@ -177,16 +180,23 @@ struct Listing: Sendable {
     /// Rows of several namespaces, or of another than the usual one, get a first column that says which, unless the
     /// question named one.
     ///
-    /// - Parameter chosen: The columns to show instead of the usual ones.
-    func page(_ answer: MessageValue, namespace: String?, chosen: [Column]? = nil) -> Page {
+    /// - Parameters:
+    ///   - chosen: The columns to show instead of the usual ones; none of them is left out.
+    ///   - hasOptions: Whether the command has those the last line hints at: `--columns`, `--cursor` and `--all`.
+    func page(
+        _ answer: MessageValue,
+        namespace: String?,
+        chosen: [Column]? = nil,
+        hasOptions: Bool = true
+    ) -> Page {
         let rows = answer["rows"]?.array ?? []
         let shown = chosen ?? usualColumns(rows, namespace)
-        var table = Table(shown.map { ($0.heading, $0.alignment) })
+        var table = Table(shown.map { ($0.heading, $0.alignment, chosen == nil ? $0.expendable : 0) })
         for row in rows { table.append(shown.map { $0.cell(row) }) }
         var page = Page()
         page.append(table)
         page.append("")
-        page.append(totals(rows.count, answer))
+        page.append(totals: totals(rows.count, answer, hasOptions), hint: hasOptions ? ", see --columns" : "")
         return page
     }
 
@@ -202,7 +212,7 @@ struct Listing: Sendable {
     }
 
     /// How many rows matched and what they sum up to, as the broker says it: not only those that are shown.
-    private func totals(_ shown: Int, _ answer: MessageValue) -> String {
+    private func totals(_ shown: Int, _ answer: MessageValue, _ hasOptions: Bool) -> String {
         let total = answer["total"]?.int ?? Int64(shown)
         var line = "\(total) \(total == 1 ? noun.one : noun.many)"
         let sums = columns.compactMap { column -> String? in
@@ -217,7 +227,7 @@ struct Listing: Sendable {
             line += " (" + parts.joined(separator: ", ") + ")"
         }
         if shown < total { line += "; \(shown) shown" }
-        if let cursor = answer["cursor"]?.string {
+        if hasOptions, let cursor = answer["cursor"]?.string {
             line += (shown < total ? "," : ";") + " more with --cursor '\(cursor)' or --all"
         }
         if answer["partial"]?.bool == true { line += "; partial" }

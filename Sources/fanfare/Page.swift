@@ -71,6 +71,8 @@ struct Page: Equatable {
     private enum Block: Equatable {
         case table(Table)
         case line(Line)
+        /// The line under tables; what follows it when columns were left out of them.
+        case totals(String, hint: String)
     }
 
     private var blocks: [Block] = []
@@ -82,6 +84,11 @@ struct Page: Equatable {
     /// Adds a line of text.
     mutating func append(_ text: String, _ tone: Tone = .plain) {
         blocks.append(.line(Line(text, tone)))
+    }
+
+    /// Adds the line that sums up the tables before it. It says how many of their columns had no room, and then `hint`.
+    mutating func append(totals: String, hint: String) {
+        blocks.append(.totals(totals, hint: hint))
     }
 
     mutating func append(_ line: Line) {
@@ -108,7 +115,8 @@ struct Page: Equatable {
     /// The page as text, every line ended.
     ///
     /// - Parameters:
-    ///   - surface: What it is shown on. Tables are cut to its width; tones show where they can be seen.
+    ///   - surface: What it is shown on. Tables do without columns and are cut to its width; tones show where they can
+    ///     be seen.
     ///   - fits: Whether all that has no room is cut: the ends of lines, and lines before the last, the totals. A page
     ///     that is redrawn has to fit.
     func text(on surface: Surface, fits: Bool = false) -> String {
@@ -117,10 +125,17 @@ struct Page: Equatable {
     }
 
     private func lines(columns: Int?) -> [Line] {
-        blocks.flatMap { block in
+        var leftOut = 0
+        return blocks.flatMap { block in
             switch block {
-            case .table(let table): table.lines(columns: columns)
-            case .line(let line): [line]
+            case .table(let table):
+                let fitting = columns.map(table.fitting) ?? table
+                leftOut += table.headings.count - fitting.headings.count
+                return fitting.lines(columns: columns)
+            case .line(let line): return [line]
+            case .totals(let text, _) where leftOut == 0: return [Line(text)]
+            case .totals(let text, let hint):
+                return [Line("\(text); \(leftOut) \(leftOut == 1 ? "column" : "columns") left out\(hint)")]
             }
         }
     }

@@ -18,13 +18,22 @@ struct Table: Equatable {
 
     let headings: [String]
     let alignments: [Alignment]
+    /// Which columns are left out where there is no room, the highest first; those of 0 never.
+    let expendable: [Int]
     private(set) var rows: [[Cell]] = []
     /// Text is not cut shorter than this to make room.
     private static let textColumnsMinimum = 8
+    /// Text is cut to this before a column is left out.
+    private static let textColumnsComfortable = 20
 
     init(_ columns: [(heading: String, alignment: Alignment)]) {
+        self.init(columns.map { ($0.heading, $0.alignment, 0) })
+    }
+
+    init(_ columns: [(heading: String, alignment: Alignment, expendable: Int)]) {
         headings = columns.map(\.heading)
         alignments = columns.map(\.alignment)
+        expendable = columns.map(\.expendable)
     }
 
     /// Adds a row of as many cells as there are columns.
@@ -35,6 +44,23 @@ struct Table: Equatable {
 
     mutating func append(_ cells: [String]) {
         append(cells.map { Cell($0) })
+    }
+
+    /// The table without the columns it can best do without, as many as there is no room for.
+    func fitting(_ columns: Int) -> Table {
+        let widths = naturalWidths.enumerated().map { column, width in
+            alignments[column] == .left ? min(width, Self.textColumnsComfortable) : width
+        }
+        var kept = Array(headings.indices)
+        while kept.reduce(-2, { $0 + widths[$1] + 2 }) > columns,
+            let last = kept.filter({ expendable[$0] > 0 }).max(by: { expendable[$0] < expendable[$1] })
+        {
+            kept.removeAll { $0 == last }
+        }
+        guard kept.count < headings.count else { return self }
+        var table = Table(kept.map { (headings[$0], alignments[$0], expendable[$0]) })
+        table.rows = rows.map { row in kept.map { row[$0] } }
+        return table
     }
 
     /// The heading and the rows, without blanks at their ends.
@@ -48,10 +74,14 @@ struct Table: Equatable {
         return columns.map { columns in lines.map { $0.cut(to: columns) } } ?? lines
     }
 
-    private func widths(_ columns: Int?) -> [Int] {
-        var widths = headings.indices.map { column in
+    private var naturalWidths: [Int] {
+        headings.indices.map { column in
             rows.reduce(DisplayText.width(headings[column])) { max($0, DisplayText.width($1[column].text)) }
         }
+    }
+
+    private func widths(_ columns: Int?) -> [Int] {
+        var widths = naturalWidths
         guard let columns else { return widths }
         var excess = widths.reduce(0, +) + 2 * (widths.count - 1) - columns
         while excess > 0 {

@@ -192,7 +192,9 @@ struct TopScreen {
         )
         page.append("")
         if let current, current.question.view == question.view {
-            page.append(question.view.listing.page(current.listing, namespace: question.namespace))
+            page.append(
+                question.view.listing.page(current.listing, namespace: question.namespace, hasOptions: false)
+            )
         }
         return page
     }

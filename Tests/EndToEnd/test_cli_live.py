@@ -64,6 +64,13 @@ def test_top_once_is_a_table_with_rates(house, traffic):
     assert any(line.split()[:2] == ["default", "busy"] for line in rest)
 
 
+def test_top_hints_at_no_options_it_does_not_have(house, traffic):
+    for number in range(3):
+        house.cli("send", f"queue-{number}", "{}")
+    last = house.cli("top", "channels", "--once", "--interval", "0.2", "--limit", "2").stdout.splitlines()[-1]
+    assert "2 shown" in last and "--" not in last
+
+
 def test_top_for_programs_is_an_object_an_interval(house, traffic):
     eventually(lambda: house.json("status")["drops"]["full"], "the channel is full")
     done = house.cli("top", "channels", "--sort", "drops", "--count", "3", "--interval", "0.5", "--jsonl", "--limit", "1")
@@ -184,7 +191,10 @@ def test_tables_fit_a_narrow_terminal(house, terminal, traffic):
     table = terminal("channels", "--no-color", columns=60)
     assert table.wait() == 0
     rows = table.plain(table.output).splitlines()
-    assert max(map(len, rows[:4])) <= 60 and any("…" in row for row in rows)
+    assert max(map(len, rows[:3])) <= 60 and {"CHANNEL", "DEPTH", "DROPS"} <= set(rows[0].split())
+    assert "columns left out, see --columns" in rows[-1]
+    whole = terminal("channels", "--no-color", "--columns", "channel,worker,depth,bytes,messages,rate,drops", columns=30)
+    assert whole.wait() == 0 and "left out" not in whole.plain(whole.output) and "…" in whole.plain(whole.output)
 
 
 @pytest.mark.parametrize("answer, flushes", [("default", True), ("yes", False), ("", False)])

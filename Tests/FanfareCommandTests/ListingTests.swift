@@ -37,6 +37,13 @@ struct ListingTests {
         #expect(text(.groups, groups) == expected)
     }
 
+    @Test func `the last line hints only at options the command has`() {
+        let page = Listing.groups.page(groups, namespace: nil, hasOptions: false)
+        let narrow = page.text(on: Surface(isStyled: false, isRedrawn: false, columns: 60, rows: nil))
+        #expect(narrow.hasSuffix("4 drops; 2 shown; 2 columns left out\n"))
+        #expect(page.text(on: .plain).hasSuffix("4 drops; 2 shown\n"))
+    }
+
     @Test func `members show their worker, remote address and expiry`() {
         let answer: MessageValue = [
             "rows": [

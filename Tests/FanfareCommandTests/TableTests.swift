@@ -60,6 +60,57 @@ struct TableTests {
         }
     }
 
+    @Test func `a table gives up the columns it can best do without, and the last line says how many`() {
+        var table = Table([("NAME", .left, 0), ("NODE", .left, 2), ("LAG", .right, 0), ("AGE", .right, 1)])
+        table.append(["worker-1", "0123456789abcdef", "1.25ms", "12s"])
+        var page = Page()
+        page.append(table)
+        page.append(totals: "1 worker", hint: ", see --columns")
+        let surface = { Surface(isStyled: false, isRedrawn: false, columns: $0, rows: nil) }
+        #expect(page.text(on: surface(39)) == page.text(on: .plain))
+        #expect(page.text(on: .plain).hasSuffix("12s\n1 worker\n"))
+        #expect(
+            page.text(on: surface(38)) == """
+                NAME         LAG  AGE
+                worker-1  1.25ms  12s
+                1 worker; 1 column left out, see --columns
+
+                """
+        )
+        #expect(page.text(on: surface(20)).hasSuffix("worker-1  1.25ms\n1 worker; 2 columns left out, see --columns\n"))
+        // What is left is cut as ever.
+        #expect(page.text(on: surface(12)).hasPrefix("NAME       …\nworker-1  1…\n"))
+        // A text that can be cut to a comfortable width is, before a column goes.
+        var long = Table([("NAME", .left, 0), ("AGE", .right, 1)])
+        long.append([String(repeating: "n", count: 40), "12s"])
+        #expect(long.fitting(25) == long)
+        #expect(long.fitting(24).headings == ["NAME"])
+    }
+
+    @Test func `on eighty columns every listing keeps what it is looked at for`() throws {
+        let kept: [(Listing, [String])] = [
+            (.workers, ["NAME", "IN/s", "OUT/s", "LAG", "DROPS"]),
+            (.closed, ["AGE", "NAME", "REASON", "DROPS", "DETAIL"]),
+            (.channels, ["CHANNEL", "DEPTH", "OLDEST", "RATE/s", "DROPS"]), (.drops, ["NAME", "REASON", "COUNT"]),
+            (.groups, ["GROUP", "MEMBERS", "RATE/s", "DROPS"]), (.group, ["CHANNEL", "AGE", "EXPIRES"]),
+        ]
+        for (listing, headings) in kept {
+            let long = String(repeating: "x", count: 40)
+            var row: [String: MessageValue] = [:]
+            for column in listing.columns { row[column.field] = column.alignment == .left ? .string(long) : 123_456 }
+            row["namespace"] = .string(Protocol.namespaceDefault)
+            let answer: MessageValue = ["rows": [.map(row)], "total": 1]
+            let surface = Surface(isStyled: false, isRedrawn: false, columns: 80, rows: nil)
+            let lines = listing.page(answer, namespace: nil).text(on: surface).split(separator: "\n")
+            let shown = lines[0].split(separator: " ").map(String.init)
+            #expect(Set(headings).isSubset(of: shown), "\(shown)")
+            #expect(lines.last?.contains("left out, see --columns") == true)
+            // Who chooses columns gets them.
+            let chosen = listing.page(answer, namespace: nil, chosen: listing.usual).text(on: surface)
+            #expect(!chosen.contains("left out"))
+        }
+    }
+
     @Test func `a tone colours its cell and not the blanks beside it, and nothing without colours`() {
         var table = Table([("NAME", .left), ("DROPS", .right), ("LAG", .right)])
         table.append([Cell("a"), Cell("7", .bad), Cell("120ms", .warning)])
