@@ -16,7 +16,7 @@ struct WorkersCommand: AsyncParsableCommand {
 
     /// The broker cannot tell the two apart in a query, so all sessions pass here; there are thousands at most.
     func walk() throws -> Walk {
-        let query = try listing.query(.sessions, glob: glob, namespace: global.namespace)
+        let query = try listing.query(isAll ? .sessions : .workers, glob: glob, namespace: global.namespace)
         let rows = try listing.rows(isAll: false, isStream: global.wantsJSONLines)
         return Walk(.sessions, query, rows: rows, keeping: isAll ? .all : .owners)
     }

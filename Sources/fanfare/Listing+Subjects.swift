@@ -53,6 +53,7 @@ extension Listing {
             Column("DROPS", "drops", .count, sum: "drops", alarm: .aboveZero),
             Column("NAMESPACE", "namespace", .text, isUsual: false),
             Column("SESSION", "session", .count, isUsual: false),
+            Column("REMOTE", "remote", .text, isUsual: false),
         ],
         topField: "depth"
     )
@@ -93,6 +94,7 @@ extension Listing {
             Column("PID", "attributes", .attribute("pid"), expendable: 7),
             Column("NAMESPACE", "namespace", .text, isUsual: false),
             Column("RECEIVES", "receives", .count, isUsual: false),
+            Column("ATTRIBUTES", "attributes", .text, isUsual: false),
         ] + traffic
 
     /// What passed on a connection, for those who ask.

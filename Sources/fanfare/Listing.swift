@@ -63,6 +63,9 @@ struct Column: Sendable {
         }
     }
 
+    /// Whether the broker can order by it.
+    var ordersRows: Bool { field != "attributes" }
+
     /// The name of the column where it was chosen by `--columns` and is shown as JSON.
     var key: String {
         if case .attribute(let name) = format { name } else { field }
@@ -154,14 +157,17 @@ struct Listing: Sendable {
         let folded = text.lowercased()
         let named = folded.replacing("-", with: "_")
         return columns.first { $0.heading.lowercased() == folded }
-            ?? columns.first { $0.key == named || $0.field == named }
+            ?? columns.first { $0.key == named }
             ?? columns.first { $0.heading.lowercased() == named.replacing("_", with: "-") }
     }
 
-    /// The wire name of the column a user means. Anything else is passed on as it is: the broker knows its columns and
-    /// says so.
-    func field(named text: String) -> String {
-        column(named: text)?.field ?? text
+    /// The wire name of the column to order rows by.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `usage` that names those there are.
+    func order(named name: String) throws -> String {
+        if let column = column(named: name), column.ordersRows { return column.field }
+        let known = columns.filter(\.ordersRows).map { $0.heading.lowercased() }.joined(separator: ",")
+        throw ProgramFailure(.usage, "--sort names \"\(name)\"; \(noun.many) are ordered by one of: \(known)")
     }
 
     /// The columns of a list such as `group,members`, in its order.

@@ -15,7 +15,10 @@ struct ListingOptions: ParsableArguments {
     var columns: String?
 
     @Option(
-        help: ArgumentHelp("Order by this column, a heading of the table or a key of the JSON.", valueName: "column")
+        help: ArgumentHelp(
+            "Order by this column, a heading of the table or a key of the JSON; not by pid and attributes.",
+            valueName: "column"
+        )
     )
     var sort: String?
 
@@ -80,7 +83,7 @@ struct ListingOptions: ParsableArguments {
         query.name = name
         query.namespace = namespace
         query.match = (glob ?? match).map { Glob($0) }
-        query.sort = sort.map(listing.field)
+        query.sort = try sort.map(listing.order)
         query.descending = descending || top != nil
         if top != nil, sort == nil { query.sort = listing.topField }
         if let budgetMilliseconds { query.budget = Milliseconds(budgetMilliseconds) }

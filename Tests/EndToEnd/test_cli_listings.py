@@ -64,6 +64,19 @@ def test_columns_are_chosen_and_ordered(house, owner, listing):
     assert '"colour"' in refused and f"{key}," in refused
 
 
+@pytest.mark.parametrize("listing", LISTINGS, ids=lambda words: words[0])
+def test_every_key_is_a_column_and_an_order(house, owner, listing):
+    assert owner.flood(f"specific.{NODE}!0", ({} for _ in range(101))) == 1
+    with wire.Wire(house.socket, name="visitor") as visitor:
+        visitor.write(wire.GOODBYE)
+    eventually(lambda: house.rows("closed", "visitor"), "the visitor is among the closed")
+    keys = list(house.rows(*listing)[0])
+    assert set(house.rows(*listing, "--columns", ",".join(keys))[0]) == set(keys)
+    for key in keys:
+        refused = house.cli(*listing, "--sort", key, code=USAGE if key == "attributes" else 0).stderr
+        assert ("namespace" in refused) == (key == "attributes")
+
+
 def test_lines_go_through_all_pages(house, owner):
     owner.ask(wire.GROUP_ADD, "many", [f"queue.{number}" for number in range(1000)])
     owner.ask(wire.GROUP_ADD, "many", [f"queue.{number}" for number in range(1000, 1500)])

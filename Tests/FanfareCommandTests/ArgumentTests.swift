@@ -66,17 +66,25 @@ struct ArgumentTests {
         "columns are known by heading and by wire name",
         arguments: [
             ("age", "age_milliseconds"), ("AGE", "age_milliseconds"), ("age_milliseconds", "age_milliseconds"),
-            ("rate/s", "rate"), ("Members", "members"), ("bogus", "bogus"),
+            ("rate/s", "rate"), ("Members", "members"),
         ]
     )
-    func columnNames(text: String, field: String) {
-        #expect(Listing.groups.field(named: text) == field)
+    func columnNames(text: String, field: String) throws {
+        #expect(try Listing.groups.order(named: text) == field)
     }
 
-    @Test func `hyphens of headings are underscores on the wire`() {
-        #expect(Listing.sessions.field(named: "frames-in") == "frames_in")
-        #expect(Listing.sessions.field(named: "bytes-out") == "bytes_out")
-        #expect(Listing.channels.field(named: "oldest") == "oldest_milliseconds")
+    @Test func `hyphens of headings are underscores on the wire`() throws {
+        #expect(try Listing.sessions.order(named: "frames-in") == "frames_in")
+        #expect(try Listing.sessions.order(named: "bytes-out") == "bytes_out")
+        #expect(try Listing.channels.order(named: "oldest") == "oldest_milliseconds")
+    }
+
+    @Test(arguments: ["bogus", "", "pid", "attributes"])
+    func `an order there is none by is refused with those there are`(name: String) throws {
+        let failure = #expect(throws: ProgramFailure.self) { try Listing.workers.order(named: name) }
+        #expect(failure?.exit == .usage)
+        #expect(failure?.text.contains("\"\(name)\"") == true)
+        #expect(failure?.text.contains(",lag,drops,") == true && failure?.text.contains(",pid") == false)
     }
 
     @Test func `one group and one channel are asked for by name`() throws {
