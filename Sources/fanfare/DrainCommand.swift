@@ -73,7 +73,7 @@ struct KickCommand: AsyncParsableCommand {
             + "credential."
     )
 
-    @Argument(help: "The session, or the name of its process.", completion: .workers) var session: String
+    @Argument(help: "The session, or the name of its process.", completion: .processes) var session: String
     @Option(help: ArgumentHelp("Told to the process and to its log.", valueName: "text")) var reason: String
     @OptionGroup var confirmation: Confirmation
     @OptionGroup var global: GlobalOptions

@@ -228,6 +228,9 @@ struct GlobalOptions: ParsableArguments {
         return route
     }
 
+    /// What this process is called in listings.
+    static var processName: String { "fanfare-\(System.processID)" }
+
     /// What this program tells the broker about itself.
     ///
     /// - Parameter node: Of process channels to read; `nil` to own none.
@@ -235,7 +238,7 @@ struct GlobalOptions: ParsableArguments {
         // One role for all commands unless told: most look, some send, and `drain` needs everything.
         var hello = Hello(
             client: "fanfare/\(Version.current)",
-            name: "fanfare-\(System.processID)",
+            name: Self.processName,
             role: role ?? .admin,
             policy: Policy(Limits())
         )

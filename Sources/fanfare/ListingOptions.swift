@@ -10,7 +10,8 @@ struct ListingOptions: ParsableArguments {
         help: ArgumentHelp(
             "Show these, in this order: headings of the table or keys of the JSON, between commas.",
             valueName: "columns"
-        )
+        ),
+        completion: .columns
     )
     var columns: String?
 
@@ -18,7 +19,8 @@ struct ListingOptions: ParsableArguments {
         help: ArgumentHelp(
             "Order by this column, a heading of the table or a key of the JSON; not by pid and attributes.",
             valueName: "column"
-        )
+        ),
+        completion: .orders
     )
     var sort: String?
 

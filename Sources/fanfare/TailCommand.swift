@@ -57,6 +57,7 @@ struct TailCommand: AsyncParsableCommand {
 
 extension TailQuery.Kind: ExpressibleByArgument {
     package static var allValueStrings: [String] { [group.rawValue, channel.rawValue] }
+    static var defaultCompletionKind: CompletionKind { .list(allValueStrings) }
 }
 
 /// One message that passed, for people and as JSON.

@@ -70,8 +70,8 @@ def test_a_program_that_is_not_installed_is_said_to_be_missing(house):
 
 
 def complete(house, *words):
-    """What a shell would offer for the last of `words`, which begin with the command."""
-    command, position = words[0], "positional@0"
+    """What a shell would offer for the last of `words`, which begin with the command and the option before it."""
+    command, position = words[0], words[-2] if words[-2].startswith("--") else f"positional@{len(words) - 2}"
     line = ["fanfare", *words]
     done = house.cli("---completion", command, "--", position, len(line) - 1, len(words[-1]), *line)
     return done.stdout.split()
@@ -84,19 +84,45 @@ def test_names_are_completed_by_the_living_broker(house, broker):
             owner.ask(wire.GROUP_ADD, group, ["specific.n!1"])
         assert complete(house, "group", "new") == ["news", "newt"]
         assert complete(house, "channel", "spec") == ["specific.n!1"]
-        assert complete(house, "kick", "newsr") == ["newsroom"]
+        assert complete(house, "kick", "") == ["newsroom"], "who asks is not among them"
+        with wire.Wire(house.socket, name="admin", role="admin"):
+            assert complete(house, "kick", "") == ["admin", "newsroom"]
+            assert complete(house, "drain", "worker", "") == ["newsroom"]
+            assert complete(house, "drain", "broker", "") == []
         assert complete(house, "group", "nothing") == []
         house.cli("---completion", "group", "--", "positional@0", 2, 0, "fanfare", "group", "")
     broker.terminate()
     assert complete(house, "group", "new") == []
 
 
+def test_columns_are_completed(house):
+    assert complete(house, "groups", "--columns", "group,mem") == ["group,members"]
+    assert complete(house, "channels", "--columns", "re") == ["readers", "remote"]
+    assert complete(house, "workers", "--sort", "l") == ["lag", "link"]
+    assert complete(house, "workers", "--columns", "pi") == ["pid"] and complete(house, "workers", "--sort", "pi") == []
+
+
 def test_bash_takes_the_script(house):
     script = house.cli("completion", "bash").stdout
-    words = 'COMP_WORDS=(fanfare con); COMP_CWORD=1; COMP_LINE="fanfare con"; COMP_POINT=11; _fanfare; echo "${COMPREPLY[@]}"'
-    done = subprocess.run(["bash", "-c", f"{script}\n{words}"], capture_output=True, text=True, timeout=60,
-                          env={**house.environment, "PATH": f"{house.binaries}:{os.environ['PATH']}"})
-    assert {"context", "config"} <= set(done.stdout.split()), done.stderr
+
+    def offered(*words):
+        line = " ".join(words)
+        given = " ".join(word or "''" for word in words)
+        setting = f'COMP_WORDS=({given}); COMP_CWORD={len(words) - 1}; COMP_LINE="{line}"'
+        # What is called, the word, and the one before it.
+        call = f"_fanfare fanfare '{words[-1]}' '{words[-2]}'"
+        done = subprocess.run(
+            ["bash", "-c", f'{script}\n{setting}; COMP_POINT={len(line)}; {call}; echo "${{COMPREPLY[@]}}"'],
+            capture_output=True, text=True, timeout=60,
+            env={**house.environment, "PATH": f"{house.binaries}:{os.environ['PATH']}"},
+        )
+        return set(done.stdout.split())
+
+    assert {"context", "config"} <= offered("fanfare", "con")
+    assert {"group", "channel"} <= offered("fanfare", "tail", "")
+    assert {"full", "owner_gone"} <= offered("fanfare", "drops", "--reason", "")
+    assert {"kicked", "goodbye"} <= offered("fanfare", "closed", "--reason", "")
+    assert "depth" in offered("fanfare", "channels", "--sort", "de")
     for shell, sign in (("zsh", "#compdef fanfare"), ("fish", "complete -c 'fanfare'")):
         assert sign in house.cli("completion", shell).stdout
     house.cli("completion", "tcsh", code=USAGE)
