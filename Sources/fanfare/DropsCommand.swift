@@ -15,7 +15,13 @@ struct DropsCommand: AsyncParsableCommand {
     @Argument(help: "Only channels and groups whose name matches.") var glob: String?
     @Option(help: ArgumentHelp("Only what was lost for this reason.", valueName: "reason")) var reason: DropReason?
     @Option(
-        help: ArgumentHelp("Only names that lost something within this time: 90, 30s, 10m, 2h, 1d.", valueName: "time")
+        help: ArgumentHelp("Only names that lost something within this time: 90, 30s, 10m, 2h, 1d.", valueName: "time"),
+        transform: { text in
+            guard let time = TimeSpan(text) else {
+                throw ValidationError("write a time such as 90, 30s, 10m, 2h or 1d, at most 366d")
+            }
+            return time
+        }
     )
     var since: TimeSpan?
     @Flag(name: .customLong("all"), help: "Every line.") var isAll = false
@@ -37,7 +43,7 @@ struct DropsCommand: AsyncParsableCommand {
 }
 
 /// A time on the command line: a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
-struct TimeSpan: ExpressibleByArgument, Equatable {
+struct TimeSpan: Equatable {
     let milliseconds: Milliseconds
 
     private static let units: [(suffix: String, milliseconds: Double)] = [
@@ -45,9 +51,9 @@ struct TimeSpan: ExpressibleByArgument, Equatable {
     ]
     private static let millisecondsMaximum = 366 * 86_400_000.0
 
-    init?(argument: String) {
-        guard let unit = Self.units.first(where: { argument.hasSuffix($0.suffix) }),
-            let number = Double(argument.dropLast(unit.suffix.count)),
+    init?(_ text: String) {
+        guard let unit = Self.units.first(where: { text.hasSuffix($0.suffix) }),
+            let number = Double(text.dropLast(unit.suffix.count)),
             case let milliseconds = number * unit.milliseconds, (0...Self.millisecondsMaximum).contains(milliseconds)
         else { return nil }
         self.milliseconds = Milliseconds(UInt64(milliseconds.rounded()))

@@ -250,6 +250,16 @@ struct GlobalOptions: ParsableArguments {
         return hello
     }
 
+    /// A refusal of the broker, with what to write where it is that this program is `admin` unless told otherwise.
+    func hinting(at failure: ProgramFailure) -> ProgramFailure {
+        let known = "has no role \"\(Role.admin.rawValue)\", only: "
+        guard role == nil, let found = failure.text.firstRange(of: known) else { return failure }
+        let names = failure.text[found.upperBound...].split { $0 == "," || $0 == " " }
+        let roles = names.compactMap { Role(rawValue: String($0)) }
+        guard let best = roles.contains(.inspect) ? .inspect : roles.first else { return failure }
+        return ProgramFailure(failure.exit, failure.text + "; write --role \(best.rawValue)")
+    }
+
     /// Connects, does `work`, and says goodbye whatever came of it.
     ///
     /// - Throws: ``ProgramFailure`` for an endpoint that cannot be used or a broker that does not answer; what `work`
@@ -259,15 +269,20 @@ struct GlobalOptions: ParsableArguments {
         _ work: @Sendable (ChannelLayer) async throws -> R
     ) async throws -> R {
         let route = try route()
-        let layer = try await ChannelLayer.connect(
-            endpoints: route.endpoints,
-            hello: hello(node: node),
-            limits: Limits(),
-            security: route.security,
-            retries: false,
-            // What goes wrong is said once, in the line that ends the program.
-            logger: Logger(label: "fanfare") { _ in SwiftLogNoOpLogHandler() }
-        )
+        let layer: ChannelLayer
+        do {
+            layer = try await ChannelLayer.connect(
+                endpoints: route.endpoints,
+                hello: hello(node: node),
+                limits: Limits(),
+                security: route.security,
+                retries: false,
+                // What goes wrong is said once, in the line that ends the program.
+                logger: Logger(label: "fanfare") { _ in SwiftLogNoOpLogHandler() }
+            )
+        } catch let failure as ProgramFailure {
+            throw hinting(at: failure)
+        }
         let result: Result<R, any Error>
         do {
             result = .success(try await work(layer))

@@ -35,7 +35,7 @@ struct Column: Sendable {
     /// The name of the column on the wire.
     let field: String
     let format: Format
-    /// What the column's sum is called in the line of totals; `nil` for no sum.
+    /// What the column's sum is called in the line of totals, things that are counted first; `nil` for no sum.
     var sum: String?
     var alarm = Alarm.never
     /// Whether it is shown without being asked for.
@@ -217,6 +217,13 @@ struct Listing: Sendable {
         return [Column("NAMESPACE", "namespace", .text)] + usual
     }
 
+    /// What one of the things a sum counts is called: `message in` for `messages in`. Others have no plural.
+    private static func singular(_ name: String) -> String {
+        let words = name.split(separator: " ", maxSplits: 1)
+        guard let first = words.first, first.last == "s" else { return name }
+        return ([first.dropLast()] + words.dropFirst()).joined(separator: " ")
+    }
+
     /// How many rows matched and what they sum up to, as the broker says it: not only those that are shown.
     private func totals(_ shown: Int, _ answer: MessageValue, _ hasOptions: Bool) -> String {
         let total = answer["total"]?.int ?? Int64(shown)
@@ -225,7 +232,7 @@ struct Listing: Sendable {
             guard let name = column.sum, let sum = answer["totals"]?[column.field], sum.double != nil else {
                 return nil
             }
-            return "\(column.text(sum)) \(name)"
+            return "\(column.text(sum)) \(sum == 1 ? Self.singular(name) : name)"
         }
         if !sums.isEmpty { line += ": " + sums.joined(separator: ", ") }
         if let breakdown, let sums = answer[breakdown.sum + "_by_" + breakdown.by]?.map, !sums.isEmpty {

@@ -75,6 +75,9 @@ enum StatusPage {
             text = value.int.map(HumanNumbers.age) ?? CellText.absent
         } else if field == "bytes" || field.hasSuffix("_bytes") || field.hasPrefix("bytes_") {
             text = value.int.map(HumanNumbers.bytes) ?? CellText.absent
+        } else if field == "rate" {
+            label = "rate/s"
+            text = value.double.map { HumanNumbers.fixed($0, digits: 1) } ?? CellText.absent
         }
         return (label.replacing("_", with: " "), text)
     }

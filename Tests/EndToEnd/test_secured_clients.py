@@ -59,10 +59,10 @@ class Place:
         finally:
             self.house.endpoint = unix
 
-    def look(self, *arguments, code=0, ca=None, token="eye"):
+    def look(self, *arguments, code=0, ca=None, token="eye", role=("--role", "inspect")):
         return self.house.cli(
             "--broker", self.url, "--ca-file", ca or self.authority.certificate, "--token-file", self.tokens[token],
-            "--role", "inspect", *arguments, code=code
+            *role, *arguments, code=code
         )
 
 
@@ -92,6 +92,8 @@ def test_the_terminal_says_what_a_broker_or_its_certificate_lacks(place, house):
     place.tokens["eye"].write_text("another\n")
     assert "the token is not known here" in place.look("status", code=69).stderr
     assert 'has no role "inspect"' in place.look("status", code=69, token="site").stderr
+    refused = place.look("status", code=69, token="site", role=()).stderr
+    assert refused.rstrip().endswith('has no role "admin", only: worker; write --role worker')
     named = ("--server-name", "elsewhere.test")
     assert 'is not for "elsewhere.test"' in place.look("status", *named, code=69).stderr
     place.tokens["eye"].chmod(0o644)

@@ -141,7 +141,7 @@ struct ArgumentTests {
         ] as [(String, UInt64?)]
     )
     func timeSpans(text: String, milliseconds: UInt64?) {
-        #expect(TimeSpan(argument: text)?.milliseconds == milliseconds.map { Milliseconds($0) })
+        #expect(TimeSpan(text)?.milliseconds == milliseconds.map { Milliseconds($0) })
     }
 
     @Test func `a tail carries pattern, sample, rate and namespace`() throws {
@@ -276,6 +276,20 @@ struct ArgumentTests {
         #expect(many?.exit == .usage && many?.text.contains("4, 9") == true)
         let none = #expect(throws: ProgramFailure.self) { try SessionName("c").session(among: rows) }
         #expect(none?.exit == .unavailable)
+    }
+
+    @Test func `who may not be everything is told what to be, unless a role was chosen`() throws {
+        func hinted(_ roles: String, _ arguments: String...) throws -> String {
+            let refusal = ProgramFailure(.unavailable, "the credential \"look\" has no role \"admin\", only: \(roles)")
+            return try GlobalOptions.parse(arguments).hinting(at: refusal).text
+        }
+        #expect(try hinted("inspect").hasSuffix(", only: inspect; write --role inspect"))
+        #expect(try hinted("worker, inspect").hasSuffix("; write --role inspect"))
+        #expect(try hinted("publish").hasSuffix("; write --role publish"))
+        #expect(try hinted("everything").hasSuffix(", only: everything"))
+        #expect(try hinted("inspect", "--role", "admin").hasSuffix(", only: inspect"))
+        let other = ProgramFailure(.unavailable, "no broker answers")
+        #expect(try GlobalOptions.parse([]).hinting(at: other) == other)
     }
 
     @Test func `help and version are no errors, and help tells the exit codes`() throws {

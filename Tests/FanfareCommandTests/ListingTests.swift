@@ -37,6 +37,15 @@ struct ListingTests {
         #expect(text(.groups, groups) == expected)
     }
 
+    @Test func `one of a thing is called so in the last line`() {
+        let drops: MessageValue = ["rows": [], "total": 1, "totals": ["count": 1]]
+        #expect(text(.drops, drops).hasSuffix("\n1 line: 1 message dropped; 0 shown\n"))
+        let closed: MessageValue = ["rows": [], "totals": ["messages_in": 1, "messages_out": 2, "drops": 0]]
+        #expect(text(.closed, closed).hasSuffix(": 1 message in, 2 messages out, 0 drops\n"))
+        let channels: MessageValue = ["rows": [], "totals": ["depth": 1, "bytes": 1, "rate": 1]]
+        #expect(text(.channels, channels).hasSuffix(": 1 unread, 1 B waiting, 1.0 a second\n"))
+    }
+
     @Test func `the last line hints only at options the command has`() {
         let page = Listing.groups.page(groups, namespace: nil, hasOptions: false)
         let narrow = page.text(on: Surface(isStyled: false, isRedrawn: false, columns: 60, rows: nil))
@@ -87,7 +96,7 @@ struct ListingTests {
             CHANNEL     DEPTH  HIGH  CAPACITY    BYTES  OLDEST  READERS  GROUPS  WORKER  MESSAGES  RATE/s  DROPS
             background      2     7       100  2.0 KiB      1s        0       0  -              9     0.5      1
 
-            1 channel: 2 unread, 2.0 KiB waiting, 9 messages, 0.5 a second, 1 drops; partial
+            1 channel: 2 unread, 2.0 KiB waiting, 9 messages, 0.5 a second, 1 drop; partial
 
             """
         #expect(text(.channels, answer) == expected)
@@ -264,7 +273,7 @@ struct ListingTests {
             "rows": [
                 [
                     "namespace": "default", "channel": "n1!a", "depth": 1, "oldest_milliseconds": 61_000,
-                    "attributes": ["remote": "127.0.0.1:5"], "group_names": ["g", "h"],
+                    "rate": 8.59665978748, "attributes": ["remote": "127.0.0.1:5"], "group_names": ["g", "h"],
                 ]
             ],
             "total": 1,
@@ -274,6 +283,7 @@ struct ListingTests {
               namespace  default
               depth      1
               oldest     1m01s
+              rate/s     8.6
               remote     127.0.0.1:5
               in groups  g h
 
