@@ -41,7 +41,8 @@ struct CheckCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("All of it may take so long, without the interval, 0.1 to 300.", valueName: "seconds"))
     var timeout = 10.0
 
-    @Option(help: ArgumentHelp("text, nagios, json or prometheus.", valueName: "format")) var format = CheckFormat.text
+    @Option(help: ArgumentHelp("text, nagios, json or prometheus. Default: text.", valueName: "format"))
+    var format: CheckFormat?
 
     @OptionGroup var global: GlobalOptions
 
@@ -51,6 +52,9 @@ struct CheckCommand: AsyncParsableCommand {
         }
         guard (0.1...300).contains(timeout) else {
             throw ValidationError("--timeout is \(timeout); it must be 0.1 to 300 seconds")
+        }
+        guard !global.isJSON || format ?? .json == .json else {
+            throw ValidationError("--json says --format json, too; leave it or --format \(format?.rawValue ?? "") out")
         }
         _ = try (thresholds(warning, "--warning"), thresholds(critical, "--critical"))
     }
@@ -96,7 +100,7 @@ struct CheckCommand: AsyncParsableCommand {
         // What is wrong with the command line or a file is no state of the broker.
         _ = try global.route()
         let results = try results(await findings())
-        try System.write((global.isJSON ? CheckFormat.json : format).text(results))
+        try System.write((format ?? (global.isJSON ? .json : .text)).text(results))
         System.exit(CheckState.worst(results.map(\.state)).rawValue)
     }
 

@@ -223,7 +223,7 @@ struct ContextRemoveCommand: ParsableCommand {
     func run() throws {
         let context = try options.file().read().named(name, from: "remove")
         if context.token != nil {
-            guard try confirmation.isGiven("Forget context \(name) and the token that is kept in it?") else { return }
+            try confirmation.ask("Forget context \(name) and the token that is kept in it?")
         }
         try options.file().change { contexts throws(ProgramFailure) in try contexts.remove(name) }
         try options.say(["removed": .string(name)], "removed context \(name)")

@@ -40,7 +40,7 @@ struct DrainCommand: AsyncParsableCommand {
     func run() async throws {
         let (worker, within) = (worker, Milliseconds(seconds: within))
         let question = worker.map { "Ask \($0) to leave?" } ?? "Stop the broker, which carries all messages?"
-        guard try confirmation.isGiven(question) else { return }
+        try confirmation.ask(question)
         let answer = try await global.withLayer { layer in
             var arguments: [String: MessageValue] = ["within_milliseconds": .count(within.value)]
             if let worker { arguments["session"] = .count(try await SessionName(worker).session(layer)) }
@@ -84,7 +84,7 @@ struct KickCommand: AsyncParsableCommand {
 
     func run() async throws {
         let (session, reason) = (session, reason)
-        guard try confirmation.isGiven("End session \(session), with its channels and memberships?") else { return }
+        try confirmation.ask("End session \(session), with its channels and memberships?")
         let answer = try await global.withLayer { layer in
             let number = try await SessionName(session).session(layer)
             let arguments: MessageValue = ["session": .count(number), "reason": .string(reason)]

@@ -4,11 +4,12 @@ import FanfareModel
 
 /// How the program ends after an error: the one place that decides exit codes and words.
 struct Ending: Equatable {
-    /// 0, or a code of `sysexits.h`: 64, 69, 78.
+    /// 0, 1 for an answer that was no, or a code of `sysexits.h`: 64, 69, 70, 78.
     let exitCode: Int32
     /// What is said last; empty for nothing.
     let text: String
 
+    private static let exitDeclined: Int32 = 1
     /// An error nobody foresaw: `EX_SOFTWARE`.
     private static let exitSoftware: Int32 = 70
 
@@ -17,6 +18,7 @@ struct Ending: Equatable {
         case let failure as ProgramFailure: self.init(failure)
         case let failure as Failure: self.init(ProgramFailure(failure))
         case let failure as ChannelLayerError: self.init(ProgramFailure(failure))
+        case let declined as Declined: self.init(exitCode: Self.exitDeclined, text: "fanfare: " + declined.text)
         case is CancellationError: self.init(exitCode: 0, text: "")
         default: self.init(parserError: error)
         }

@@ -14,8 +14,9 @@ struct Fanfare: AsyncParsableCommand {
 
             \(GlobalOptions.precedence)
 
-            Exit codes: 0 done; 64 the command line was wrong; 69 the broker cannot be reached, has refused, or does \
-            not know what was asked for; 78 a setting cannot be used. `check` has its own: 0 to 3.
+            Exit codes: 0 done; 1 the answer to a question was no, and nothing was done; 64 the command line was \
+            wrong; 69 the broker cannot be reached, has refused, or does not know what was asked for; 70 an error \
+            inside; 78 a setting cannot be used. `check` has its own: 0 to 3.
             """,
         version: "fanfare \(Version.current)",
         subcommands: [
@@ -40,10 +41,24 @@ struct Fanfare: AsyncParsableCommand {
         return words
     }
 
+    /// ArgumentParser shows the general help for a command that is not there.
+    ///
+    /// - Throws: ``ProgramFailure`` with exit `usage` when `arguments` ask for help on no command.
+    static func checkHelp(_ arguments: [String]) throws(ProgramFailure) {
+        let words = arguments.dropFirst().prefix { !$0.hasPrefix("-") }
+        let known = commandWords(words)
+        guard arguments.first == "help", known < words.count, words.first != "help" else { return }
+        let names = configuration.subcommands.compactMap { $0.configuration.commandName }
+        let meant = known == 0 ? words.first.flatMap { Suggestion.closest(to: $0, among: names) } : nil
+        let hint = meant.map { "did you mean \"\($0)\"?" } ?? "`fanfare --help` lists what there is"
+        throw ProgramFailure(.usage, "there is no command \"\(words.joined(separator: " "))\"; \(hint)")
+    }
+
     static func main() async {
         System.ignoreClosedPipes()
         do {
             let arguments = GlobalOptions.behindCommand(Array(CommandLine.arguments.dropFirst()))
+            try checkHelp(arguments)
             var command = try parseAsRoot(WatchOptions.spelledOut(arguments))
             if var toBroker = command as? any BrokerCommand {
                 try toBroker.completeByContext()

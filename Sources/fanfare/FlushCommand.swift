@@ -8,7 +8,8 @@ struct FlushCommand: AsyncParsableCommand {
         commandName: "flush",
         abstract: "Forget every message and every membership of a namespace.",
         discussion: """
-            Says first what there is, and on a terminal asks for the name of the namespace; elsewhere it needs --yes. \
+            Says first what there is, and on a terminal asks for the name of the namespace: any other answer does \
+            nothing and exits with 1. Elsewhere it needs --yes. \
             fanfare-worker closes the sockets that were in a group with 1012, so that they come back and join again; \
             in other programs they stay open and are in no group.
             """
@@ -36,17 +37,16 @@ struct FlushCommand: AsyncParsableCommand {
 
     func run() async throws {
         let (namespace, isConfirmed) = (try namespace(), isConfirmed)
-        let flushed = try await global.withLayer { layer -> FlushedContent? in
+        let flushed = try await global.withLayer { layer in
             let content = try await FlushedContent(of: namespace, layer)
             System.complain(content.line)
             if !isConfirmed {
                 System.complain("Type the namespace to forget all of that:")
-                guard await Self.answer() == namespace else { return nil }
+                guard await Self.answer() == namespace else { throw Declined("nothing was flushed") }
             }
             _ = try await layer.request { .flush($0) }
             return content
         }
-        guard let flushed else { return System.complain("fanfare: nothing was flushed") }
         try System.write(
             global.isJSON ? Display.json(flushed.report) : "flushed namespace \(DisplayText.sanitized(namespace))\n"
         )

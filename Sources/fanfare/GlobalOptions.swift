@@ -109,6 +109,12 @@ struct GlobalOptions: ParsableArguments {
     @Flag(name: .customLong("no-color"), help: "No colours on a terminal; so does $NO_COLOR.")
     var isColorless = false
 
+    func validate() throws {
+        guard !wantsJSON || !wantsJSONLines else {
+            throw ValidationError("--json is one document, --jsonl one object a line; leave one of them out")
+        }
+    }
+
     /// Whether programs read the output. Only listings tell `--json` from `--jsonl`.
     var isJSON: Bool { wantsJSON || wantsJSONLines }
 

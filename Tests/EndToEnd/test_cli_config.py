@@ -12,7 +12,7 @@ import pytest
 import wire
 from programs import eventually
 
-USAGE, UNAVAILABLE, CONFIGURATION = 64, 69, 78
+DECLINED, USAGE, UNAVAILABLE, CONFIGURATION = 1, 64, 69, 78
 HOUSE = pathlib.Path(__file__).parent.parent.parent
 PROGRAMS = ["broker", "worker"]
 
@@ -155,16 +155,34 @@ def asked(house, answer, *arguments):
 def test_what_ends_things_asks_at_a_terminal(house, broker):
     with wire.Wire(house.socket, name="newsroom", role="worker", node="n"):
         said, code = asked(house, "no", "kick", "newsroom", "--reason", "x")
-        assert "nothing was done" in said and code == 0 and len(house.rows("workers")) == 1
+        assert "nothing was done" in said and code == DECLINED and len(house.rows("workers")) == 1
         said, _ = asked(house, "yes", "kick", "newsroom", "--reason", "x")
         assert "(newsroom) has ended" in said and house.rows("workers") == []
-    assert "nothing was done" in asked(house, "", "drain", "broker")[0] and broker.is_running()
+    said, code = asked(house, "", "drain", "broker")
+    assert "nothing was done" in said and code == DECLINED and broker.is_running()
     assert "the broker stops" in asked(house, "", "drain", "broker", "--yes")[0]
     eventually(lambda: not broker.is_running(), "the broker ends")
 
 
+def test_help_is_of_commands_there_are(house):
+    assert "--cursor" in house.cli("help", "groups").stdout and "--select" in house.cli("help", "context", "add").stdout
+    assert "flush" in house.cli("help").stdout
+    assert 'did you mean "groups"' in house.cli("help", "gruops", code=USAGE).stderr
+    for unknown in (["bogus"], ["groups", "bogus"], ["context", "bogus"]):
+        refused = house.cli("help", *unknown, code=USAGE)
+        assert refused.stdout == "" and f'"{" ".join(unknown)}"' in refused.stderr
+
+
+def test_one_form_of_output_is_chosen(house, broker):
+    for words in (["groups", "--json", "--jsonl"], ["check", "broker", "--format", "nagios", "--json"],
+                  ["check", "broker", "--format", "text", "--jsonl"]):
+        assert "leave" in house.cli(*words, code=USAGE).stderr
+    assert json.loads(house.cli("check", "broker", "--format", "json", "--json").stdout)
+
+
 def test_manual_pages_are_written_from_the_programs(house):
     folder = house.folder / "man"
+    assert "FOLDER" in subprocess.run([HOUSE / "scripts/manuals", "--help"], check=True, capture_output=True, text=True).stdout
     subprocess.run([HOUSE / "scripts/manuals", folder], check=True, env={**house.environment, "FANFARE_BIN": str(house.binaries)})
     pages = {page.name: page.read_text() for page in folder.iterdir()}
     assert set(pages) == {"fanfare.1", "fanfare-broker.8", "fanfare-worker.8", "fanfare-broker.yaml.5",
