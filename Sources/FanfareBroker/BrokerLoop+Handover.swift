@@ -72,8 +72,9 @@ extension BrokerLoop {
         }
         core = restored
         for (index, session) in sessions.enumerated() {
-            let peer = Peer(self, goingOnWith: session, retained[index], of: state.kept[index].credential)
             let facts = state.core.sessions[index]
+            let credential = state.kept[index].credential
+            let peer = Peer(self, goingOnWith: session, retained[index], facts.hello, of: credential)
             peer.isCongested = facts.isCongested
             if facts.hello.capabilities.contains(Protocol.clockCapability) {
                 peer.clockToldAt = .uptimeNanoseconds(0)

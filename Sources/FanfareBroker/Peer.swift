@@ -82,12 +82,21 @@ final class Peer: FrameReceiver {
 
     /// Goes on with a session of an earlier start, without a connection.
     ///
-    /// - Parameter credential: Whose it was.
-    init(_ broker: BrokerLoop, goingOnWith session: SessionID, _ retained: Retained, of credential: String?) {
+    /// - Parameters:
+    ///   - hello: What it began with.
+    ///   - credential: Whose it was.
+    init(
+        _ broker: BrokerLoop,
+        goingOnWith session: SessionID,
+        _ retained: Retained,
+        _ hello: Hello,
+        of credential: String?
+    ) {
         self.broker = broker
         number = broker.nextConnection()
         self.session = session
         self.retained = retained
+        self.hello = hello
         formerCredential = credential
         arrival = Arrival()
         address = nil

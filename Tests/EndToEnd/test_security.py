@@ -389,16 +389,27 @@ def test_a_session_goes_on_in_the_next_start_only_as_it_was(house, credentials):
     """Who may do what can have changed between two starts: then the state holds what was allowed earlier."""
     state = house.folder / "state"
     hello = {"role": "worker", "capabilities": ["resume"]}
-    one, two = credential("one", "worker", token="t-one"), credential("two", "worker", token="t-two")
-    credentials.write(one, two)
+    one, two, three = (credential(name, "worker", token=f"t-{name}") for name in ("one", "two", "three"))
+    credentials.write(one, two, three)
     before = house.broker("--credentials", credentials.path, "--state", state)
-    links = {name: wire.Wire(house.socket, **hello, node=name, token=f"t-{name}") for name in ("one", "two")}
+    links = {name: wire.Wire(house.socket, **hello, node=name, token=f"t-{name}") for name in ("one", "two", "three")}
     for name, client in links.items():
         client.ask(wire.GROUP_ADD, "room", [f"{name}!1"])
     assert before.terminate() == 0
     assert b"t-one" not in state.read_bytes()
-    credentials.write(one, credential("two", "worker", "groups:", "  join: [hall]", token="t-two"))
-    house.broker("--credentials", credentials.path, "--state", state, name="after")
+    two = credential("two", "worker", "groups:", "  join: [hall]", token="t-two")
+    credentials.write(one, two, three)
+    after = house.broker("--credentials", credentials.path, "--state", state, name="after")
+
+    def members():
+        with wire.Wire(house.socket) as probe:
+            rows = probe.ask(wire.INSPECT, "group", {"name": "room"})["rows"]
+            return sorted(row["channel"] for row in rows)
+
+    assert members() == ["one!1", "three!1"]
+    credentials.write(one, two)
+    reload(house, after, "credentials_ok")
+    assert members() == ["one!1"], "revoked while it waits to be resumed"
 
     def resumed(name):
         secret = links[name].welcome["resume_token"]
@@ -408,9 +419,7 @@ def test_a_session_goes_on_in_the_next_start_only_as_it_was(house, credentials):
     assert resumed("one")
     # Its node is free at once, for a session that registers what it still may.
     assert not resumed("two")
-    with wire.Wire(house.socket) as probe:
-        members = probe.ask(wire.INSPECT, "group", {"name": "room"})["rows"]
-        assert [row["channel"] for row in members] == ["one!1"]
+    assert members() == ["one!1"]
 
 
 def test_a_bad_file_changes_nothing(house, credentials):

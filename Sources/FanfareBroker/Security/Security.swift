@@ -43,8 +43,11 @@ final class Security {
     ///
     /// - Throws: `unauthorized`.
     func check(_ peer: Peer) throws(Failure) {
-        guard let credentials, let access = peer.access, let hello = peer.hello else { return }
-        try credentials.check(access, of: hello)
+        guard let credentials, let hello = peer.hello else { return }
+        if let access = peer.access { return try credentials.check(access, of: hello) }
+        // It began with an earlier start and has not come back: its seal is all that is known.
+        guard let seal = peer.credential, !credentials.hold(seal, for: hello) else { return }
+        throw Failure(.unauthorized, "its credential has been revoked, or its permissions have changed")
     }
 
     /// Whether a session of an earlier start may go on as it is: by a credential that says the same now.
