@@ -1,5 +1,6 @@
 import FanfareCore
 import FanfareModel
+import FanfareTransport
 import Logging
 import NIOCore
 
@@ -56,11 +57,29 @@ extension BrokerLoop {
         checkQuiet()
     }
 
-    /// Closes a connection once the peer has taken what was said last, which it may never do.
+    /// Closes a connection once the peer has taken what was said last, or has had the time for it.
+    ///
+    /// At once when more than `tail_bytes` waits: who has not read so far will not begin now. Not when the broker itself
+    /// goes, which has a deadline of its own and may have much to say to peers that read.
     func dismiss(_ peer: Peer) {
         links.dismiss(peer)
         guard peer.connection != nil else { return }
         leaving[ObjectIdentifier(peer)] = peer
+        peer.dismissedAt = loop.now
         peer.close()
+        guard !isGoing, let connection = peer.connection, connection.pendingBytes > limits.tailBytes else { return }
+        cutOff(peer)
+    }
+
+    /// Lets go of the connections that were told the last and have not read it within the time a hello may take.
+    func endLateLeavers(at now: NIODeadline) {
+        guard !isGoing else { return }
+        for peer in leaving.values where now - peer.dismissedAt >= limits.helloWithin.amount { cutOff(peer) }
+    }
+
+    /// Closes a connection that ends, with what waits for it.
+    private func cutOff(_ peer: Peer) {
+        count(refused: .linkOverflow)
+        peer.connection?.close()
     }
 }

@@ -65,9 +65,7 @@ extension BrokerLoop {
         warnOfDrops()
         warnOfMemory()
         warnOfResilience()
-        for peer in leaving.values where isSilent(peer, for: limits.silenceMaximum, at: now) {
-            peer.connection?.close()
-        }
+        endLateLeavers(at: now)
         // From the arrival on: a hello that comes a byte at a time is late too.
         dismiss(strangers.late(at: now, after: limits.helloWithin.amount)[...])
         for (session, peer) in peers {

@@ -27,7 +27,7 @@ final class BrokerLoop {
     var strangers = Strangers()
     let security: Security
     var watches = Watches()
-    /// Peers that have been told the last and may still read it; the sweep closes those that do not.
+    /// Peers that have been told the last and may still read it, for a while; see ``dismiss(_:)``.
     var leaving: [ObjectIdentifier: Peer] = [:]
     let links: LinkWriter
     var inspections = Inspections()
@@ -232,7 +232,9 @@ final class BrokerLoop {
 
     /// Looks at what is really held, instead of what was written since the last look.
     func lookAtMemory() {
-        let held = peers.reduce(0) { $0 + ($1.peer.connection?.heldBytes ?? 0) + ($1.peer.retained?.bytes ?? 0) }
+        var held = peers.reduce(0) { $0 + ($1.peer.connection?.heldBytes ?? 0) + ($1.peer.retained?.bytes ?? 0) }
+        for peer in leaving.values { held += peer.connection?.heldBytes ?? 0 }
+        for peer in strangers.all { held += peer.connection?.heldBytes ?? 0 }
         links.saw(heldBytes: held)
         core.outsideBytes = held
     }
@@ -358,6 +360,9 @@ final class BrokerLoop {
     }
 
     private var everyone: [Peer] { peers.map(\.peer) + Array(strangers.all) + Array(leaving.values) }
+
+    /// Whether connections end because the broker does.
+    var isGoing: Bool { stopped != nil || onQuiet != nil }
 
     /// Goes on with stopping when nobody is left who has to go first.
     func checkQuiet() {

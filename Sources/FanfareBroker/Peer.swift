@@ -12,6 +12,8 @@ final class Peer: FrameReceiver {
     private(set) var connection: FrameConnection?
     /// When the connection was made; the hello is due from then on.
     var arrivedAt = NIODeadline.uptimeNanoseconds(0)
+    /// When it was told the last; it may read that for a while.
+    var dismissedAt = NIODeadline.uptimeNanoseconds(0)
     /// When the `PING` was sent that has not been answered; `nil` while there is none.
     private var pingedAt: NIODeadline?
     /// When the next one is due.

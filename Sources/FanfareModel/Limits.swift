@@ -80,7 +80,8 @@ package struct Limits: Sendable, Equatable {
     package var strangersPerAddress = 256
     /// Bytes a client may send for its TLS handshake; a chain of certificates is a few KiB. More: the connection closes.
     package var handshakeBytes = 65_536
-    /// A hello must arrive within this time of the connection.
+    /// A hello must arrive within this time of the connection; and what is left to be said to a session that has ended
+    /// must be read within it.
     package var helloWithin = Milliseconds(2_000)
     /// A silent peer is sent a `PING` after this.
     package var pingAfter = Milliseconds(15_000)
@@ -98,7 +99,8 @@ package struct Limits: Sendable, Equatable {
     package var linkBytes = 64 * 1_048_576
     /// How long the oldest byte may wait for one connection. Longer: as with more than `link_bytes`.
     package var linkAge = Milliseconds(10_000)
-    /// Bytes waiting for one connection beyond which it gets no copies of its tails; they are counted as skipped.
+    /// Bytes waiting for one connection beyond which it gets no copies of its tails; they are counted as skipped. When a
+    /// session ends and more waits than this, its connection closes at once, counted as `link_overflow`.
     package var tailBytes = 1_048_576
     /// How long a session whose client can resume outlives its link. Then its channels and memberships go.
     package var resumeGrace = Milliseconds(10_000)

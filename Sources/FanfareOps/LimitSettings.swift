@@ -183,7 +183,8 @@ extension Limits {
             "hello_within_seconds",
             \.helloWithin,
             10...60_000,
-            "How long a connection may take for its hello before it is closed."
+            "How long a connection may take for its hello, and after its session for what was left to read, before it is "
+                + "closed."
         ),
         .seconds(
             "ping_after_seconds",
@@ -227,7 +228,8 @@ extension Limits {
             "tail_bytes",
             \.tailBytes,
             4_096...gibibyte,
-            "Bytes waiting for one connection beyond which copies for its tails are skipped."
+            "Bytes waiting for one connection beyond which copies for its tails are skipped, and beyond which it is closed "
+                + "at once when its session ends."
         ),
         .seconds(
             "resume_grace_seconds",

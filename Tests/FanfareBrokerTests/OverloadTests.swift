@@ -153,4 +153,60 @@ struct OverloadTests {
             #expect(accounted == [sent + 1, sent + 1], "what was promised arrives, the rest is told")
         }
     }
+
+    /// A session that has asked for far more than the kernel holds, read none of it, and said goodbye.
+    private func leaver(_ broker: TemporaryBroker) async throws -> RawConnection {
+        let leaver = try await broker.session(.publish)
+        for _ in 0..<Self.refusals / 500 {
+            let refused = (1...500).map { Request.send(id: $0, channel: Self.badName, body: [], SendOptions()) }
+            try await leaver.write(refused)
+        }
+        try await leaver.write(.goodbye)
+        return leaver
+    }
+
+    private static let refusals = 10_000
+    private static let badName = String(repeating: "?", count: 200)
+
+    @Test func `what a session that ended has not read counts as memory, and arrives when it reads`() async throws {
+        var limits = Limits()
+        limits.tailBytes = 16 * 1_048_576
+        limits.helloWithin = Milliseconds(60_000)
+        try await TemporaryBroker.run(limits) { broker in
+            let before = try await broker.count("memory_bytes")
+            let leaver = try await leaver(broker)
+            try await broker.eventually("sessions", is: 0)
+            // By then the broker has looked at what it really holds.
+            let uptime = try await broker.count("uptime_milliseconds")
+            try await poll("two seconds") { try await broker.count("uptime_milliseconds") > uptime + 2_000 }
+            #expect(try await broker.count("memory_bytes") > before + 1_048_576)
+            #expect(try await leaver.repliesToEnd().count == Self.refusals)
+            try await poll("nothing is held") { try await broker.count("memory_bytes") <= before }
+        }
+    }
+
+    @Test func `a session that ends with too much unread is not waited for`() async throws {
+        var limits = Limits()
+        limits.tailBytes = 65_536
+        limits.helloWithin = Milliseconds(60_000)
+        try await TemporaryBroker.run(limits) { broker in
+            let leaver = try await leaver(broker)
+            try await broker.eventually("sessions", is: 0)
+            #expect(try await leaver.repliesToEnd().count < Self.refusals)
+            #expect(try await broker.server.status()["refused"]?["link_overflow"]?.int == 1)
+        }
+    }
+
+    @Test func `a session that ends has a time to read the last in`() async throws {
+        var limits = Limits()
+        limits.tailBytes = 16 * 1_048_576
+        limits.helloWithin = Milliseconds(200)
+        try await TemporaryBroker.run(limits) { broker in
+            let before = try await broker.count("memory_bytes")
+            let leaver = try await leaver(broker)
+            try await broker.eventually("sessions", is: 0)
+            try await poll("nothing is held") { try await broker.count("memory_bytes") <= before }
+            #expect(try await leaver.repliesToEnd().count < Self.refusals)
+        }
+    }
 }
