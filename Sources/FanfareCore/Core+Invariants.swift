@@ -96,6 +96,8 @@ extension Core {
         audit.expect(mailboxes.slots.reduce(0) { $0 + mailboxes[$1].queuedBytes } == queuedBytes, "queued bytes")
         audit.expect(mailboxes.slots.reduce(0) { $0 + mailboxes[$1].waitingReaders } == receives, "receives")
         audit.expect(sessions.slots.reduce(0) { $0 + sessions[$1].receives.count } == receives, "receives of sessions")
+        let handedOut = sessions.slots.reduce(0) { $0 + sessions[$1].handedOut.channelCount }
+        audit.expect(handedOut == handedOutChannels, "channels handed out")
         audit.expect(groups.slots.reduce(0) { $0 + groups[$1].memberCount } == memberships.count, "memberships")
         let mailboxed = channels.slots.count { channels[$0].mailbox != .none }
         audit.expect(mailboxed + 1 == mailboxes.count, "\(mailboxes.count) mailboxes, \(mailboxed) in use")

@@ -7,13 +7,14 @@ extension Core {
     package var memoryInUse: Int {
         let names = channels.count * Self.channelBytes + groups.count * Self.groupBytes
         let peers = memberships.count * Self.membershipBytes + sessions.count * Self.sessionBytes
-        return queuedBytes + outsideBytes + names + peers
+        return queuedBytes + outsideBytes + names + peers + handedOutChannels * Self.handedOutBytes
     }
 
     // What an entry takes with its name, its place in the table of names and the room tables keep to grow.
     private static var channelBytes: Int { 2 * MemoryLayout<Channel>.stride + 128 }
     private static var groupBytes: Int { 2 * MemoryLayout<Group>.stride + 256 }
     private static var membershipBytes: Int { 2 * MemoryLayout<Membership>.stride + 32 }
+    private static var handedOutBytes: Int { 64 }
     private static var sessionBytes: Int { 2 * MemoryLayout<Session>.stride + 2_048 }
 
     /// Whether `bytes` more would go beyond the budget.

@@ -66,6 +66,8 @@ extension Core {
         sessions[slot].flushing = state.flushing
         sessions[slot].isCongested = state.isCongested
         for missed in state.missed { sessions[slot].missed.add(missed.count, missed.reason) }
+        let until = moment.advanced(byNanoseconds: state.handedOutLife)
+        sessions[slot].handedOut.addOfEarlierStart(state.handedOut, until: until, moment)
         count(hello.role, 1)
         namespaces[namespace].sessions += 1
         guard let node = hello.node else { return }

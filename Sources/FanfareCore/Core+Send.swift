@@ -297,6 +297,7 @@ extension Core {
                 self[mailbox: channel].readers.append(reader)
             }
             counters.handOuts += 1
+            noteHandOut(of: channel, until: message.deadline, to: reader.session, now)
             let remaining = now.milliseconds(until: message.deadline)
             let handOut = HandOut(
                 body: message.content.body,
@@ -359,26 +360,34 @@ extension Core {
             drop(1, .tooLarge, channel: name, namespace, now)
             throw tooLarge(message.body)
         }
-        let deadline = min(message.deadline, now.advanced(by: limits.expiryMaximum))
-        guard deadline > now else {
+        let hash = NameTable<Channel>.hash(name)
+        guard message.deadline > now else {
+            noteGivenBack(hash, from: session, now)
             drop(1, .expired, channel: name, namespace, now)
             return .acknowledge
+        }
+        guard let limit = sessions[session].handedOut.limit(of: hash, now) else {
+            throw Failure(.notFound, "GIVE_BACK: this session holds no message that \"\(name)\" handed out to it")
         }
         let channel = try channelSlot(name, in: namespace)
         let queued = QueuedMessage(
             content: Content(body: message.body, trace: message.trace),
             // An order nobody gave must not pass what is still to come: each send would have to look for its place.
             order: min(message.order, lastOrder),
-            deadline: deadline,
+            deadline: min(message.deadline, limit),
             acceptedAt: now
         )
         defer { removeIfIdle(channel) }
-        if handOut(queued, from: channel, now, &effects) { return .acknowledge }
+        if handOut(queued, from: channel, now, &effects) {
+            noteGivenBack(hash, from: session, now)
+            return .acknowledge
+        }
         // It goes back whatever the capacity, but what waits here must fit the memory all the same.
         if let refusal = refusalOfBytes(for: queued.content, in: channel) {
             drop(1, refusal.reason, channel, now)
             throw full(channel, refusal)
         }
+        noteGivenBack(hash, from: session, now)
         enqueue(queued, in: channel)
         return .acknowledge
     }

@@ -61,6 +61,7 @@ extension Core {
         namespaces[namespace].sessions -= 1
         noteClosed(slot, reason, detail, now)
         count(sessions[slot].hello.role, -1)
+        handedOutChannels -= sessions[slot].handedOut.channelCount
         sessions.remove(slot)
         removeIfIdle(namespace)
     }

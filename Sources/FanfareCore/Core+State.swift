@@ -70,6 +70,9 @@ extension Core {
         state.flushing = session.flushing
         state.isCongested = session.isCongested
         state.missed = session.missed.map { CoreState.Missed(reason: $0.reason, count: $0.count) }
+        let (handedOut, until) = session.handedOut.total(now)
+        state.handedOut = handedOut
+        state.handedOutLife = now.nanoseconds(until: until)
         return state
     }
 

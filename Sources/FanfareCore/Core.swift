@@ -39,6 +39,8 @@ package struct Core {
     /// Live sessions, in the order of ``Role/allCases``.
     var sessionsByRole = [Int](repeating: 0, count: Role.allCases.count)
     var receives = 0
+    /// Channels that live sessions remember to have been handed messages of.
+    var handedOutChannels = 0
     var lastSession: UInt64 = 0
     var lastOrder: UInt64 = 0
     var lastTicket: UInt64 = 0

@@ -34,6 +34,9 @@ package struct CoreState: Sendable, Equatable {
         package var isCongested = false
         /// Group messages it missed and has not been told of.
         package var missed: [Missed] = []
+        /// Messages of normal channels it may give back, and how long the last of them lives.
+        package var handedOut: UInt64 = 0
+        package var handedOutLife: Nanoseconds = 0
 
         package init(number: UInt64, hello: Hello, age: Nanoseconds) {
             self.number = number

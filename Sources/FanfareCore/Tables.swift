@@ -157,6 +157,7 @@ struct Session {
     var unread: UInt64 = 0
     var receives: [RequestID: Receive] = [:]
     var tails: Set<RequestID> = []
+    var handedOut = HandedOut()
     /// The flush it has been told of and not answered; its reports speak of what is gone.
     var flushing: UInt64?
     /// Whether more waits for its connection than may: nothing is pushed to it until that has gone.

@@ -90,7 +90,8 @@ package struct Limits: Sendable, Equatable {
     /// How often each session is sent a `PING` whose way there and back is measured. Answering costs a process nothing
     /// worth naming, and who has stopped is seen within that time.
     package var roundTripEvery = Milliseconds(5_000)
-    /// Waiting receives of one session. More: `limit_reached`.
+    /// Waiting receives of one session. More: `limit_reached`. And the channels for which it is told apart how many
+    /// messages a session may give back; with more they are added up.
     package var receivesPerSession = 65_536
     /// Tails of the whole broker. More: `limit_reached`.
     package var tails = 64

@@ -80,7 +80,7 @@ struct StateTests {
         let state = try sample()
         var bytes = try state.encoded(bytesMaximum: 1 << 20)
         bytes[11] = 1
-        #expect(throws: StateFailure("it has version 1, this program reads 2")) { try BrokerState(decoding: bytes) }
+        #expect(throws: StateFailure("it has version 1, this program reads 3")) { try BrokerState(decoding: bytes) }
         #expect(throws: StateFailure("it is no state of a broker")) {
             try BrokerState(decoding: [UInt8](repeating: 7, count: 100))
         }

@@ -151,4 +151,84 @@ struct CoreReceiveTests {
         #expect(broker.drain("reply.2", by: reader) == ["b"])
         #expect(try broker.rows(.channels).isEmpty)
     }
+
+    /// A reader that has taken `texts` from "jobs", and what it was handed.
+    private func reader(of texts: [String], expiry: UInt64 = 1_000) throws -> (Broker, SessionID, [HandOut]) {
+        var broker = Broker()
+        let reader = try broker.open()
+        for text in texts { broker.send(text, to: "jobs", from: reader, expiry: expiry) }
+        let said = broker.apply(.receive(id: 2, channel: "jobs", count: texts.count), from: reader)
+        return (broker, reader, said.handOuts(to: reader))
+    }
+
+    @Test func `no more goes back than a session was handed of the channel`() throws {
+        var (broker, reader, handOuts) = try reader(of: ["a", "b"])
+        let forged = GivenBack(body: [1], order: .max, deadline: broker.now.advanced(by: Milliseconds(900)))
+        let other = try broker.open()
+        func answer(_ channel: String, _ session: SessionID) -> ErrorCode? {
+            broker.apply(.giveBack(id: 9, channel: channel, forged), from: session).refusal(of: session)
+        }
+        #expect(answer("jobs", other) == .notFound)
+        #expect(answer("mail", reader) == .notFound)
+        for handOut in handOuts {
+            let back = Request.giveBack(id: 4, channel: "jobs", GivenBack(handOut))
+            #expect(broker.apply(back, from: reader)[reader] == [.ack(4)])
+        }
+        #expect(answer("jobs", reader) == .notFound)
+        #expect(broker.drain("jobs", by: other) == ["a", "b"])
+        #expect(broker.drain("mail", by: other).isEmpty)
+    }
+
+    @Test func `what goes back lives no longer than what was handed out`() throws {
+        var (broker, reader, handOuts) = try reader(of: ["a", "b", "c"], expiry: 50)
+        var forged = GivenBack(try #require(handOuts.first))
+        forged.deadline = Instant(nanoseconds: .max)
+        broker.apply(.giveBack(id: 4, channel: "jobs", forged), from: reader)
+        broker.pass(milliseconds: 50)
+        #expect(broker.core.counters[drop: .expired] == 1)
+        let late = broker.apply(.giveBack(id: 5, channel: "jobs", forged), from: reader)
+        #expect(late.refusal(of: reader) == .notFound, "all it was handed has expired")
+        broker.send("d", to: "jobs", from: reader)
+        #expect(broker.drain("jobs", by: reader) == ["d"])
+        for _ in 0..<2 { broker.apply(.giveBack(id: nil, channel: "jobs", forged), from: reader) }
+        #expect(broker.drain("jobs", by: reader) == ["a"], "only as many as were handed out since")
+    }
+
+    @Test func `what was handed out before the process began goes back after it, and no more`() throws {
+        let (broker, reader, handOuts) = try reader(of: ["a", "b"])
+        let state = broker.core.state(at: broker.now)
+        var core = try Core(restoring: state, limits: Limits(), broker: "test", at: broker.now)
+        let session = try #require(core.liveSessions.first { $0.value == reader.value })
+        var answers: [Reply] = []
+        for handOut in handOuts + handOuts {
+            var effects = Effects()
+            core.apply(
+                .giveBack(id: 4, channel: "jobs", GivenBack(handOut)),
+                from: session,
+                now: broker.now,
+                into: &effects
+            )
+            answers += Broker.Said(effects: effects)[session]
+        }
+        #expect(answers.prefix(2) == [.ack(4), .ack(4)])
+        #expect(answers.count == 4 && answers.dropFirst(2).allSatisfy { $0 != .ack(4) })
+    }
+
+    @Test func `channels beyond those told apart may be given back too, and cost bounded memory`() throws {
+        var broker = Broker { $0.receivesPerSession = 100 }
+        let reader = try broker.open()
+        let before = broker.core.memoryInUse
+        var handOuts: [HandOut] = []
+        for number in 0..<1_000 {
+            broker.send("a", to: "reply.\(number)", from: reader)
+            let said = broker.apply(.receive(id: 2, channel: "reply.\(number)", count: 1), from: reader)
+            handOuts += said.handOuts(to: reader)
+        }
+        #expect(broker.core.memoryInUse < before + 100 * 100)
+        for (number, handOut) in handOuts.enumerated() {
+            let back = Request.giveBack(id: 4, channel: "reply.\(number)", GivenBack(handOut))
+            #expect(broker.apply(back, from: reader)[reader] == [.ack(4)])
+        }
+        #expect(handOuts.count == 1_000)
+    }
 }

@@ -26,6 +26,13 @@ struct Oracle {
         var isCongested = false
         /// Group messages its members missed while it was.
         var missed: UInt64 = 0
+        /// Messages it was handed and may give back, by channel; those of an earlier start by the empty name.
+        var handedOut: [String: HandedOut] = [:]
+    }
+
+    struct HandedOut {
+        var count: UInt64 = 0
+        var until = Instant(nanoseconds: 0)
     }
 
     /// What a sender wrote, and what that counts for where bytes are bounded.
@@ -114,7 +121,7 @@ struct Oracle {
         var fanOuts: [[SessionID]] = []
         var closed: [SessionID] = []
         /// Every hand-out with the channel it came from.
-        var handOuts: [(channel: Address, handOut: HandOut)] = []
+        var handOuts: [(session: SessionID, channel: Address, handOut: HandOut)] = []
     }
 
     let limits: Limits

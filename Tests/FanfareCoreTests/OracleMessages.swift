@@ -175,7 +175,14 @@ extension Oracle {
             remaining: remaining,
             trace: message.content.trace
         )
-        said.handOuts.append((address, handOut))
+        said.handOuts.append((receive.session, address, handOut))
+        if let index = sessions.firstIndex(where: { $0.id == receive.session }) {
+            forgetExpiredHandOuts()
+            var handedOut = sessions[index].handedOut[address.name] ?? HandedOut()
+            handedOut.count += 1
+            handedOut.until = max(handedOut.until, message.deadline)
+            sessions[index].handedOut[address.name] = handedOut
+        }
         say(.handOut(receive.id, handOut), to: receive.session)
     }
 
@@ -212,18 +219,53 @@ extension Oracle {
             drop(1, .tooLarge, of: address)
             throw Failure(.messageTooLarge, "")
         }
-        let deadline = min(given.deadline, now.advanced(by: limits.expiryMaximum))
-        guard deadline > now else { return drop(1, .expired, of: address) }
+        forgetExpiredHandOuts()
+        let handedOut = self.session(session.id)?.handedOut ?? [:]
+        guard given.deadline > now else {
+            takeBack(channel, from: session.id)
+            return drop(1, .expired, of: address)
+        }
+        guard let until = (handedOut[channel] ?? handedOut[""])?.until else { throw Failure(.notFound, "") }
+        let deadline = min(given.deadline, until)
         try requireRow(address)
         let index = row(of: address)
         let content = Content(body: given.body, trace: given.trace)
         let message = Message(content: content, order: min(given.order, lastOrder), deadline: deadline)
-        if handToReader(message, of: index) { return }
+        if handToReader(message, of: index) { return takeBack(channel, from: session.id) }
         guard hasBytes(for: content, in: address) else {
             drop(1, .full, of: address)
             throw Failure(.channelFull, "")
         }
+        takeBack(channel, from: session.id)
         let place = channels[index].queue.firstIndex { $0.order > message.order } ?? channels[index].queue.count
         channels[index].queue.insert(message, at: place)
+    }
+
+    /// One message of `channel` less may come back, or one of an earlier start.
+    private mutating func takeBack(_ channel: String, from session: SessionID) {
+        guard let index = sessions.firstIndex(where: { $0.id == session }) else { return }
+        let source = sessions[index].handedOut[channel] == nil ? "" : channel
+        sessions[index].handedOut[source]?.count -= 1
+        if sessions[index].handedOut[source]?.count == 0 { sessions[index].handedOut[source] = nil }
+    }
+
+    /// What has been handed out may come back until the last message of its channel expires.
+    private mutating func forgetExpiredHandOuts() {
+        for index in sessions.indices {
+            sessions[index].handedOut = sessions[index].handedOut.filter { $0.value.until > now }
+        }
+    }
+
+    /// What a state file keeps of it.
+    mutating func addUpHandOuts() {
+        forgetExpiredHandOuts()
+        for index in sessions.indices {
+            var all = HandedOut()
+            for handedOut in sessions[index].handedOut.values {
+                all.count += handedOut.count
+                all.until = max(all.until, handedOut.until)
+            }
+            sessions[index].handedOut = all.count == 0 ? [:] : ["": all]
+        }
     }
 }

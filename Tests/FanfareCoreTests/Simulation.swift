@@ -164,6 +164,7 @@ struct Simulation {
         oracle.forgetCounts()
         properties.forgetCounts()
         oracle.advance(to: now)
+        oracle.addUpHandOuts()
         let state = core.state(at: coreNow)
         origin = newOrigin
         do {
@@ -221,10 +222,7 @@ struct Simulation {
         if case .close(let session) = event { ended.append(session) }
         ended += oracle.said.closed
         if ended.count > 8 { ended.removeFirst(ended.count - 8) }
-        for (channel, handOut) in oracle.said.handOuts {
-            guard let session = oracle.sessions.first(where: { $0.namespace == channel.namespace }) else { continue }
-            handedOut.append((session.id, channel, handOut))
-        }
+        handedOut += oracle.said.handOuts
         if handedOut.count > 40 { handedOut.removeFirst(handedOut.count - 40) }
     }
 

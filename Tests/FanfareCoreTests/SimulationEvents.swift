@@ -261,9 +261,13 @@ extension Simulation {
         return .cancel(id: requestID(), target: target.id)
     }
 
-    /// Mostly messages that were handed out, now and then late, twice, or with an order nobody gave.
+    /// Mostly messages that were handed out to the session, now and then to another, late, twice, or with an order
+    /// nobody gave.
     private mutating func giveBack(_ session: Oracle.Session) -> Request {
-        let own = handedOut.indices.filter { handedOut[$0].channel.namespace == session.namespace }
+        let isAny = random.chance(10)
+        let own = handedOut.indices.filter {
+            isAny ? handedOut[$0].channel.namespace == session.namespace : handedOut[$0].session == session.id
+        }
         guard !own.isEmpty else { return .ping(requestID()) }
         let index = random.chance(50) ? random.pick(own) : own[own.count - 1 - random.below(min(own.count, 4))]
         let (_, channel, handOut) = random.chance(90) ? handedOut.remove(at: index) : handedOut[index]

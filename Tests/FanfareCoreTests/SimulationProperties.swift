@@ -111,7 +111,11 @@ struct Properties {
             }
             guard !isRefused else { return }
             receives[Waiting(session: id, id: receive)] = Oracle.Address(namespace: session.namespace, name: channel)
-        case .giveBack(_, let channel, let message):
+        case .giveBack(let given, let channel, let message):
+            let isRefused = effects.contains {
+                if case .reply(.error(given, _), id) = $0 { true } else { false }
+            }
+            guard !isRefused else { return }
             let address = Oracle.Address(namespace: session.namespace, name: channel)
             left[Copy(address: address, body: message.body), default: 1] += 1
             givenBack[address, default: 0] += 1

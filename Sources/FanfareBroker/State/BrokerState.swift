@@ -87,7 +87,7 @@ package struct StateFailure: Error, Sendable, Equatable {
 enum StateFormat {
     static let magic = Array("FANFSTAT".utf8)
     /// Another one is refused: a broker that does not know what it reads begins anew.
-    static let version: UInt32 = 2
+    static let version: UInt32 = 3
     static let digestBytes = 32
     static let headBytes = magic.count + 4
     /// Elements in one batch.
@@ -100,7 +100,7 @@ enum StateFormat {
         case head = 1
         /// name, ...
         case namespaces
-        /// number, HELLO frame, age, flushing, is congested, [reason, count, ...]
+        /// number, HELLO frame, age, flushing, is congested, [reason, count, ...], messages it may give back, life of the last
         case session
         /// token, base, count, requests taken, frames, credential. In the order of the sessions.
         case kept

@@ -117,6 +117,8 @@ struct StateDecoder {
         session.flushing = try fields.optional()
         session.isCongested = try fields.bool()
         session.missed = try missed(&fields)
+        session.handedOut = try fields.bits()
+        session.handedOutLife = try fields.bits()
         state.core.sessions.append(session)
     }
 

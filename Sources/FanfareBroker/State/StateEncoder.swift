@@ -77,6 +77,7 @@ struct StateEncoder {
             [
                 .bits(session.number), .binary(frame.withUnsafeBytes { Array($0) }), .bits(session.age),
                 .optional(session.flushing), .bool(session.isCongested), encode(session.missed),
+                .bits(session.handedOut), .bits(session.handedOutLife),
             ]
         )
     }
