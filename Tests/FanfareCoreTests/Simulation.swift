@@ -115,6 +115,7 @@ struct Simulation {
         let told = translated(event)
         effects.removeAll()
         oracle.said = Oracle.Said()
+        try lookAtExpiry()
         try happen(event, told)
         heard = effects.list.map(onOraclesClock)
         if let complaint = compare(event) { throw difference(complaint, event) }

@@ -24,10 +24,12 @@ struct Look {
 
     /// Takes note of the rows there are now.
     mutating func see(_ rows: [Row]) {
-        let rows = Set(rows.map(Self.timeless))
-        steady.formIntersection(rows)
-        seen.formUnion(rows)
+        keep(rows)
+        seen.formUnion(rows.map(Self.timeless))
     }
+
+    /// Takes note of the rows there were for a moment that no slice can show: all others have not stayed.
+    mutating func keep(_ rows: [Row]) { steady.formIntersection(rows.map(Self.timeless)) }
 
     /// What is wrong with the answer; `nil` when it is right.
     func complaint(about answer: MessageValue) -> String? {
@@ -74,12 +76,21 @@ struct Look {
 }
 
 extension Simulation {
+    /// Lets the looks under way see what goes because time has passed. The event of the same step may bring it back, as
+    /// it was but in another place: such rows may be missed.
+    mutating func lookAtExpiry() throws(Difference) {
+        guard !looks.isEmpty, let due = core.nextDeadline, due <= coreNow else { return }
+        var (later, unheard) = (core, Effects())
+        later.advance(to: coreNow, into: &unheard)
+        for index in looks.indices { looks[index].keep(try rows(for: looks[index].inspection.query, in: later)) }
+    }
+
     /// Goes on with the looks that are under way, and now and then begins one.
     mutating func lookOn(_ event: Event) throws(Difference) {
         // The process that answers is another one.
         if case .restart = event { looks.removeAll() }
         for index in looks.indices.reversed() {
-            looks[index].see(try rows(for: looks[index].inspection.query))
+            looks[index].see(try rows(for: looks[index].inspection.query, in: core))
             let steps = 1 + looker.below(24)
             let answer = core.proceed(&looks[index].inspection, steps: steps, now: coreNow, NothingObserved())
             guard let answer else { continue }
@@ -91,7 +102,7 @@ extension Simulation {
         guard looker.below(100) == 0, looks.count < 2 else { return }
         let query = nextQuery()
         guard let inspection = try? core.beginInspection(query) else { return }
-        looks.append(Look(inspection, try rows(for: query)))
+        looks.append(Look(inspection, try rows(for: query, in: core)))
     }
 
     private mutating func nextQuery() -> InspectionQuery {
@@ -108,7 +119,7 @@ extension Simulation {
         return query
     }
 
-    private func rows(for query: InspectionQuery) throws(Difference) -> [Look.Row] {
+    private func rows(for query: InspectionQuery, in core: Core) throws(Difference) -> [Look.Row] {
         var whole = query
         whole.limit = 1_000
         do throws(Failure) {
