@@ -97,6 +97,8 @@ class Mix:
         stage, size = self.stage, self.size
         try:
             stage.use_state()
+            # What fills up slowly until it is full, as a list of 10 000 ended connections, is not what a slope is for.
+            stage.broker_arguments = [*stage.broker_arguments, "--limit", "closed_connections=500"]
             await kills.gather_crowd(stage, size)
             while self.share < 1 and not stage.ledger.violations:
                 await self.round()
