@@ -47,6 +47,8 @@ final class BrokerLoop {
     private(set) var moment = NIODeadline.uptimeNanoseconds(0)
     /// Entries of `status` that do not change while the broker runs.
     var facts: [String: MessageValue]
+    /// Whether connections end because the broker does.
+    var isGoing = false
     /// What happens when the last connection that must end before a handover has gone.
     var onQuiet: (() -> Void)?
     /// Completed when the last connection has gone, once stopping has begun.
@@ -325,6 +327,7 @@ final class BrokerLoop {
     func stop(within: Milliseconds) -> EventLoopFuture<Void> {
         let stopped = loop.makePromise(of: Void.self)
         self.stopped = stopped
+        isGoing = true
         run()
         links.writeFanOut()
         announceStop(within: within)
@@ -360,9 +363,6 @@ final class BrokerLoop {
     }
 
     private var everyone: [Peer] { peers.map(\.peer) + Array(strangers.all) + Array(leaving.values) }
-
-    /// Whether connections end because the broker does.
-    var isGoing: Bool { stopped != nil || onQuiet != nil }
 
     /// Goes on with stopping when nobody is left who has to go first.
     func checkQuiet() {
