@@ -67,7 +67,8 @@ extension BrokerLoop {
         warnOfResilience()
         endLateLeavers(at: now)
         // From the arrival on: a hello that comes a byte at a time is late too.
-        dismiss(strangers.late(at: now, after: limits.helloWithin.amount)[...])
+        let late = strangers.late(at: now, after: limits.helloWithin.amount)
+        loop.runForEach(late[...], perTurn: Self.dismissedPerTurn) { [self] in dismiss(late: $0) }
         for (session, peer) in peers {
             if isSilent(peer, for: limits.silenceMaximum, at: now) {
                 giveUp(peer, session)
@@ -80,20 +81,16 @@ extension BrokerLoop {
         tellCongested()
     }
 
-    /// Lets go of connections that have not said hello in time, some in each turn: messages do not wait until a thousand
-    /// are closed.
-    private func dismiss(_ late: ArraySlice<Peer>) {
-        for peer in late.prefix(Self.dismissedPerTurn) where peer.isStranger {
-            // Who was told the last already and has not taken it has had its time.
-            guard let connection = peer.connection, connection.isOpen else {
-                peer.connection?.close()
-                continue
-            }
-            write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
-            peer.close()
+    /// Lets go of a connection that has not said hello in time.
+    private func dismiss(late peer: Peer) {
+        guard peer.isStranger else { return }
+        // Who was told the last already and has not taken it has had its time.
+        guard let connection = peer.connection, connection.isOpen else {
+            peer.connection?.close()
+            return
         }
-        let rest = late.dropFirst(Self.dismissedPerTurn)
-        if !rest.isEmpty { loop.runAfterOthers { [self] in dismiss(rest) } }
+        write(.error(nil, Failure(.helloExpected, "no HELLO within \(limits.helloWithin.value) ms")), to: peer)
+        peer.close()
     }
 
     private static let dismissedPerTurn = 8

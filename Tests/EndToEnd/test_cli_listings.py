@@ -34,15 +34,20 @@ def objects(done):
     return [json.loads(line) for line in lines(done)]
 
 
+def leave_traces(house, owner):
+    """A message that is dropped and a session that has ended, for the listings of both."""
+    assert owner.flood(f"specific.{NODE}!0", ({} for _ in range(101))) == 1
+    with wire.Wire(house.socket, name="visitor") as visitor:
+        visitor.write(wire.GOODBYE)
+    eventually(lambda: house.rows("closed", "visitor"), "the visitor is among the closed")
+
+
 LISTINGS = [["groups"], ["group", "group-6"], ["channels"], ["workers"], ["sessions"], ["drops"], ["closed", "visitor"]]
 
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda words: words[0])
 def test_every_listing_is_a_table_a_document_and_lines(house, owner, listing):
-    assert owner.flood(f"specific.{NODE}!0", ({} for _ in range(101))) == 1
-    with wire.Wire(house.socket, name="visitor") as visitor:
-        visitor.write(wire.GOODBYE)
-    eventually(lambda: house.rows("closed", "visitor"), "the visitor is among the closed")
+    leave_traces(house, owner)
     document = house.json(*listing, "--limit", "5")
     assert document["total"] >= len(document["rows"]) >= 1 and isinstance(document["totals"], dict)
     rows = objects(house.cli(*listing, "--jsonl"))
@@ -66,10 +71,7 @@ def test_columns_are_chosen_and_ordered(house, owner, listing):
 
 @pytest.mark.parametrize("listing", LISTINGS, ids=lambda words: words[0])
 def test_every_key_is_a_column_and_an_order(house, owner, listing):
-    assert owner.flood(f"specific.{NODE}!0", ({} for _ in range(101))) == 1
-    with wire.Wire(house.socket, name="visitor") as visitor:
-        visitor.write(wire.GOODBYE)
-    eventually(lambda: house.rows("closed", "visitor"), "the visitor is among the closed")
+    leave_traces(house, owner)
     keys = list(house.rows(*listing)[0])
     assert set(house.rows(*listing, "--columns", ",".join(keys))[0]) == set(keys)
     for key in keys:

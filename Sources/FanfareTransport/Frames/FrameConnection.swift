@@ -192,7 +192,7 @@ package final class FrameConnection {
 }
 
 extension FrameConnection: ByteReceiver {
-    /// All of it: on a NIO channel, which reads no more than it is asked for.
+    /// All of it, whatever is due in one turn.
     package func received(_ bytes: UnsafeRawBufferPointer) {
         var taken = 0
         while taken < bytes.count { taken += take(UnsafeRawBufferPointer(rebasing: bytes[taken...])) }

@@ -57,4 +57,16 @@ extension EventLoop {
     package func runAfterOthers(_ task: @escaping () -> Void) {
         if let loop = self as? EpollLoop { loop.afterOthers(task) } else { assumeIsolated().execute(task) }
     }
+
+    /// Does something for each of `elements`, so many of them in a turn, what is ready for others in between: who has
+    /// thousands of them keeps nobody waiting. On the loop.
+    package func runForEach<Element>(
+        _ elements: ArraySlice<Element>,
+        perTurn: Int,
+        _ body: @escaping (Element) -> Void
+    ) {
+        for element in elements.prefix(perTurn) { body(element) }
+        let rest = elements.dropFirst(perTurn)
+        if !rest.isEmpty { runAfterOthers { [self] in runForEach(rest, perTurn: perTurn, body) } }
+    }
 }

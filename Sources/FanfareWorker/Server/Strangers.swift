@@ -108,17 +108,11 @@ extension WorkerLoop {
 
     /// Lets go of connections that came to nothing in their time.
     func dropLateStrangers() {
-        abandon(strangers.due(at: ticks)[...])
-    }
-
-    /// Some in each turn: messages do not wait until thousands are closed.
-    private func abandon(_ late: ArraySlice<any Stranger>) {
-        for stranger in late.prefix(Self.abandonedPerTurn) where strangers.contains(stranger) {
+        eventLoop.runForEach(strangers.due(at: ticks)[...], perTurn: Self.abandonedPerTurn) { [self] stranger in
+            guard strangers.contains(stranger) else { return }
             counters.handshakesDropped += 1
             stranger.abandon()
         }
-        let rest = late.dropFirst(Self.abandonedPerTurn)
-        if !rest.isEmpty { eventLoop.runAfterOthers { [self] in abandon(rest) } }
     }
 
     private static let abandonedPerTurn = 4
