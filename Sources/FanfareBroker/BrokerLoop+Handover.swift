@@ -15,7 +15,6 @@ extension BrokerLoop {
     /// - Returns: The state; nothing happens after it any more.
     func handOver(within: Milliseconds) -> EventLoopFuture<BrokerState> {
         let taken = loop.makePromise(of: BrokerState.self)
-        isGoing = true
         run()
         links.writeFanOut()
         announceStop(within: within)

@@ -48,7 +48,7 @@ final class BrokerLoop {
     /// Entries of `status` that do not change while the broker runs.
     var facts: [String: MessageValue]
     /// Whether connections end because the broker does.
-    var isGoing = false
+    private(set) var isGoing = false
     /// What happens when the last connection that must end before a handover has gone.
     var onQuiet: (() -> Void)?
     /// Completed when the last connection has gone, once stopping has begun.
@@ -327,7 +327,6 @@ final class BrokerLoop {
     func stop(within: Milliseconds) -> EventLoopFuture<Void> {
         let stopped = loop.makePromise(of: Void.self)
         self.stopped = stopped
-        isGoing = true
         run()
         links.writeFanOut()
         announceStop(within: within)
@@ -342,7 +341,9 @@ final class BrokerLoop {
         return stopped.futureResult
     }
 
+    /// The broker goes: who ends from now on ends with it.
     func announceStop(within: Milliseconds) {
+        isGoing = true
         let goAway = Reply.goAway(within: within, reason: "the broker stops", drains: false)
         for (_, peer) in peers { peer.connection?.write(goAway) }
         turn.flush()

@@ -109,6 +109,7 @@ struct WorkerCommand: AsyncParsableCommand {
             )
             let credentials = try await Credentials.read(plan.site)
             if file.checkConfig {
+                try plan.server.checkFiles()
                 StandardStream.output.writeLine(plan.summary)
                 return
             }

@@ -81,13 +81,31 @@ def test_a_flood_over_tls_takes_its_turns(house, broker, port, certificate):
     asyncio.run(run())
 
 
-def test_tls_that_cannot_be_used_ends_the_start(house, broker, port, certificate):
+@pytest.mark.parametrize("check", [(), ("--check-config",)])
+def test_tls_that_cannot_be_used_ends_the_start(house, broker, port, certificate, check):
     (house.folder / "no.pem").write_text("no certificate")
-    listen = ("--listen", f"{HOST}:{port}")
+    listen = ("--listen", f"{HOST}:{port}", *check)
     failed = house.run("fanfare-worker", *listen, "--tls-certificate", house.folder / "no.pem", "--tls-key",
                        certificate[1], code=78)
     assert "no.pem" in failed.stderr and "certificate" in failed.stderr
     assert "tls_key_file" in house.run("fanfare-worker", *listen, "--tls-certificate", certificate[0], code=78).stderr
+
+
+def test_what_a_worker_would_show_its_broker_is_checked(house, certificate):
+    token = house.folder / "token"
+    token.write_text("secret\n")
+    token.chmod(0o600)
+    check = ("--listen", f"{HOST}:0", "--check-config", "--broker")
+    tls = (*check, "tls://localhost:7411", "--broker-token-file", token, "--broker-ca-file", certificate[0])
+    house.run("fanfare-worker", *tls)
+    house.run("fanfare-worker", *tls, "--broker-certificate-file", certificate[0], "--broker-key-file", certificate[1])
+    far = house.run("fanfare-worker", *check, "tcp://192.0.2.1:7411", "--broker-token-file", token, code=78).stderr
+    assert "tls://192.0.2.1:7411" in far and "secret" not in far
+    token.chmod(0o644)
+    assert f"{token}: everybody" in house.run("fanfare-worker", *tls, code=78).stderr
+    token.chmod(0o600)
+    certificate[0].unlink()
+    assert str(certificate[0]) in house.run("fanfare-worker", *tls, code=78).stderr
 
 
 def test_a_worker_reads_its_certificate_again(house, broker, port, certificate):

@@ -46,6 +46,14 @@ package final class WorkerServer: Sendable {
         package var drainDelay = Milliseconds(0)
 
         package init() {}
+
+        /// Reads the files of this configuration as a start and the first dials would, for `--check-config`. Blocks.
+        ///
+        /// - Throws: ``ProgramFailure`` with exit `configuration`: which file cannot be used, and why.
+        package func checkFiles() throws(ProgramFailure) {
+            for broker in brokers { _ = try DialCredentials.read(brokerSecurity, for: broker) }
+            if let tls { _ = try WorkerListener.context(tls) }
+        }
     }
 
     /// Where a certificate with its chain and its key are, both in PEM.
