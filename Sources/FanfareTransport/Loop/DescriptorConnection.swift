@@ -1,4 +1,5 @@
 import Glibc
+import NIOCore
 
 /// Who hears of what a connection reads. Always called on the loop.
 package protocol ByteReceiver: AnyObject {
@@ -38,19 +39,10 @@ package final class DescriptorConnection: DescriptorHandler {
     private var isReading = true
     private var awaitsRoom = false
     /// What has been read and is for the next turns; only a peer that floods has any.
-    private var rest: Rest?
-
-    private final class Rest {
-        let bytes: [UInt8]
-        var taken = 0
-        var isPostponed = false
-        /// The peer sends nothing more: nobody has to be held back any longer.
-        var isLast = false
-
-        init(_ bytes: [UInt8]) {
-            self.bytes = bytes
-        }
-    }
+    private var rest = ByteBuffer()
+    private var isPostponed = false
+    /// The peer sends nothing more: nobody has to be held back any longer.
+    private var hasEnded = false
 
     /// Takes over `descriptor`, which must be a connected stream socket that does not block; it is closed with the
     /// connection. On the loop. Nothing is read before this turn of the loop has ended.
@@ -74,13 +66,9 @@ package final class DescriptorConnection: DescriptorHandler {
         guard isOpen, !readiness.isDisjoint(with: [.readable, .inputEnded, .broken]) else { return }
         // Who does not read at the moment hears of a peer that has gone all the same, after what it sent last: the
         // descriptor is reported in every turn until its end has been read.
-        let hasEnded = !readiness.isDisjoint(with: [.inputEnded, .broken])
-        if let rest {
-            rest.isLast = rest.isLast || hasEnded
-            postponeRest()
-        } else if isReading || hasEnded {
-            readOnce()
-        }
+        if !readiness.isDisjoint(with: [.inputEnded, .broken]) { hasEnded = true }
+        guard isReading || hasEnded else { return }
+        if rest.readableBytes > 0 { postponeRest() } else { readOnce() }
     }
 
     private func readOnce() {
@@ -93,29 +81,30 @@ package final class DescriptorConnection: DescriptorHandler {
         let taken = receiver?.take(bytes) ?? count
         receiver?.finishedBurst()
         guard taken < count, isOpen else { return }
-        rest = Rest(Array(bytes[taken...]))
+        rest = ByteBuffer(bytes: bytes[taken...])
         postponeRest()
     }
 
     // MARK: Turns
 
+    private var isRestDue: Bool { rest.readableBytes > 0 && (isReading || hasEnded) }
+
     private func postponeRest() {
-        guard let rest, !rest.isPostponed, isReading || rest.isLast else { return }
-        rest.isPostponed = true
+        guard isRestDue, !isPostponed else { return }
+        isPostponed = true
         loop.afterOthers { [self] in
-            rest.isPostponed = false
-            goOn(with: rest)
+            isPostponed = false
+            if isRestDue { passRest() }
         }
     }
 
-    private func goOn(with rest: Rest) {
-        guard isOpen, isReading || rest.isLast else { return }
-        rest.taken += rest.bytes.withUnsafeBytes {
-            let bytes = UnsafeRawBufferPointer(rebasing: $0[rest.taken...])
-            return receiver?.take(bytes) ?? bytes.count
-        }
+    private func passRest() {
+        let bytes = rest
+        let taken = bytes.withUnsafeReadableBytes { receiver?.take($0) ?? $0.count }
         receiver?.finishedBurst()
-        if rest.taken < rest.bytes.count { postponeRest() } else { self.rest = nil }
+        guard isOpen else { return }
+        rest.moveReaderIndex(forwardBy: taken)
+        if rest.readableBytes > 0 { postponeRest() } else { rest = ByteBuffer() }
     }
 
     /// Tells when the kernel has room again; ``SocketWriter/drain()`` follows.
@@ -145,7 +134,7 @@ package final class DescriptorConnection: DescriptorHandler {
     package func end() {
         guard isOpen else { return }
         isOpen = false
-        rest = nil
+        rest = ByteBuffer()
         loop.unwatch(descriptor)
         writer.channelClosed()
         let receiver = receiver
