@@ -212,19 +212,14 @@ final class LayerEngine: LayerDelegate {
 
     private func arrive(_ handOut: HandOut, for id: RequestID) {
         guard let channel = received.removeValue(forKey: id) else { return }
-        guard let waiter = waiters.removeValue(forKey: id) else {
+        guard let waiter = waiters[id], handOut.remaining.value > 0 else {
             // Cancelled while the message was on its way: it goes back to the head of its queue.
+            // Expired on the way: the broker counts it as such when it comes back, and the wait goes on.
             session.post(.giveBack(id: nil, channel: channel, GivenBack(handOut)))
+            if waiters[id] != nil { ask(for: channel, id) }
             return
         }
-        guard handOut.remaining.value > 0 else {
-            // It expired on the way: the broker counts it as such when it comes back, and the wait goes on.
-            session.post(.giveBack(id: nil, channel: channel, GivenBack(handOut)))
-            waiters[id] = waiter
-            received[id] = channel
-            session.post(.receive(id: id, channel: channel, count: 1))
-            return
-        }
+        waiters[id] = nil
         waiter.resume(.success(.body(handOut.body, trace: handOut.trace)))
     }
 
@@ -252,17 +247,21 @@ final class LayerEngine: LayerDelegate {
         guard Names.isChannel(channel, limits) else {
             return resume(.failure(ChannelLayerError.badName("\"\(channel)\" is no channel name")))
         }
-        if isOwn(channel) {
-            waiters[token] = Waiter(channel: channel, hearsGaps: hearsGaps, resume: resume)
-            mailboxes[channel, default: Mailbox()].waiters.append(token)
-            if hearsGaps { mailboxes[channel]?.isWatched = true }
-            hand(channel)
-        } else {
-            guard Names.node(of: channel) == nil else { return resume(.failure(ChannelLayerError.notOwner(channel))) }
-            waiters[token] = Waiter(channel: channel, hearsGaps: hearsGaps, resume: resume)
-            received[token] = channel
-            session.post(.receive(id: token, channel: channel, count: 1))
+        let isOwn = isOwn(channel)
+        guard isOwn || Names.node(of: channel) == nil else {
+            return resume(.failure(ChannelLayerError.notOwner(channel)))
         }
+        waiters[token] = Waiter(channel: channel, hearsGaps: hearsGaps, resume: resume)
+        guard isOwn else { return ask(for: channel, token) }
+        mailboxes[channel, default: Mailbox()].waiters.append(token)
+        if hearsGaps { mailboxes[channel]?.isWatched = true }
+        hand(channel)
+    }
+
+    /// Asks the broker for a message of a normal channel.
+    private func ask(for channel: String, _ token: UInt64) {
+        received[token] = channel
+        session.post(.receive(id: token, channel: channel, count: 1))
     }
 
     /// How many wait for a message of `channel`.
@@ -317,7 +316,7 @@ final class LayerEngine: LayerDelegate {
 
     private static let givenBackWithin = TimeAmount.seconds(1)
 
-    private func isOwn(_ channel: String) -> Bool {
+    func isOwn(_ channel: String) -> Bool {
         Names.node(of: channel).map { $0 == node } ?? false
     }
 
@@ -349,46 +348,7 @@ final class LayerEngine: LayerDelegate {
         if mailboxes[channel]?.isIdle == true { mailboxes[channel] = nil }
     }
 
-    // MARK: Groups
-
-    /// Adds channels; own ones count from the moment the answer passes.
-    func groupAdd(_ channel: String, to group: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
-        session.call({ .groupAdd(id: $0, group: group, channels: [channel], groupExpiry: nil) }) { result in
-            if case .success = result, self.isOwn(channel) { self.join(channel, group) }
-            done(result)
-        }
-    }
-
-    /// Discards a channel; an own one stops counting when the answer passes.
-    func groupDiscard(_ channel: String, from group: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void)
-    {
-        session.call({ .groupDiscard(id: $0, group: group, channels: [channel]) }) { result in
-            if case .success = result { self.leave(channel, group) }
-            done(result)
-        }
-    }
-
-    /// Registers members again after a reconnect, many to a frame.
-    private func add(_ members: [String], to group: String) {
-        let most = session.welcome?.namesPerFrame ?? limits.namesPerFrame
-        for start in stride(from: 0, to: members.count, by: most) {
-            let names = Array(members[start..<min(start + most, members.count)])
-            session.call({ .groupAdd(id: $0, group: group, channels: names, groupExpiry: nil) }, then: { _ in })
-        }
-    }
-
-    private func join(_ channel: String, _ group: String) {
-        guard !closing.contains(channel) else { return }
-        groups[group, default: []].insert(channel)
-        mailboxes[channel, default: Mailbox()].groups.insert(group)
-    }
-
-    func leave(_ channel: String, _ group: String) {
-        groups[group]?.remove(channel)
-        if groups[group]?.isEmpty == true { groups[group] = nil }
-        mailboxes[channel]?.groups.remove(group)
-        removeIfIdle(channel)
-    }
+    // MARK: Closing
 
     /// Forgets a channel of this process: it leaves all its groups, here and at the broker, with what waits in it.
     func closeChannel(_ channel: String, _ done: @escaping (Result<MessageValue, Failure>) -> Void) {
