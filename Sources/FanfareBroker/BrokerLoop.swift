@@ -162,14 +162,14 @@ final class BrokerLoop {
         switch resilience?.verdict(on: request) ?? .pass {
         case .pass: apply(request, from: session, at: heard)
         case .drop:
-            core.letFall(request, from: session, now: look(), into: &effects)
+            core.apply(request, from: session, now: look(), isLost: true, into: &effects)
             run()
         case .delay(let delay):
             peer.held.append(request)
             loop.assumeIsolated().scheduleTask(in: delay) { self.release(peer) }
         case .disconnect:
             // The message is lost with the connection; the acknowledgement does not leave any more.
-            core.letFall(request, from: session, now: look(), into: &effects)
+            core.apply(request, from: session, now: look(), isLost: true, into: &effects)
             run()
             peer.connection?.close()
         }

@@ -97,10 +97,14 @@ package struct Core {
     }
 
     /// Carries out one request of a live session; requests of a session that is gone are ignored.
+    ///
+    /// - Parameters:
+    ///   - isLost: Lets a message fall on purpose, for the resilience mode; which message is the shell's decision.
     package mutating func apply(
         _ request: Request,
         from session: SessionID,
         now: Instant,
+        isLost: Bool = false,
         into effects: inout Effects
     ) {
         advance(to: now, into: &effects)
@@ -108,7 +112,7 @@ package struct Core {
         guard let slot = slot(of: session) else { return }
         do throws(Failure) {
             try permit(request, to: sessions[slot].hello.role)
-            switch try perform(request, slot, now, &effects) {
+            switch try isLost ? lose(request, slot, now) : perform(request, slot, now, &effects) {
             case .acknowledge: if let id = request.id { effects.reply(.ack(id), to: session) }
             case .result(let value): if let id = request.id { effects.reply(.result(id, value), to: session) }
             case .silence: break
