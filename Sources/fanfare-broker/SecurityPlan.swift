@@ -140,10 +140,7 @@ struct SecurityPlan: Sendable {
             logger.notice("TLS certificates read again", metadata: ["certificate": "\(tls.certificate)"])
         } catch {
             await broker.count(.tlsFailed)
-            logger.error(
-                "TLS certificates cannot be used; those in force stay",
-                metadata: ["error": "\((error as? ProgramFailure)?.text ?? "\(error)")"]
-            )
+            logger.error("TLS certificates cannot be used; those in force stay", metadata: ["error": "\(error)"])
         }
     }
 
@@ -158,10 +155,7 @@ struct SecurityPlan: Sendable {
             )
         } catch {
             await broker.count(.credentialsFailed)
-            logger.error(
-                "credentials cannot be used; those in force stay",
-                metadata: ["error": "\((error as? ProgramFailure)?.text ?? "\(error)")"]
-            )
+            logger.error("credentials cannot be used; those in force stay", metadata: ["error": "\(error)"])
         }
     }
 }

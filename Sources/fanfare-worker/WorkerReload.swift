@@ -25,10 +25,7 @@ struct WorkerReload: Sendable {
             logger.notice("TLS certificate read again", metadata: ["certificate": "\(files.certificateFile)"])
         } catch {
             await worker.count(.tlsFailed)
-            logger.warning(
-                "TLS certificate cannot be used; the one in force stays",
-                metadata: ["error": "\((error as? ProgramFailure)?.text ?? "\(error)")"]
-            )
+            logger.error("TLS certificate cannot be used; the one in force stays", metadata: ["error": "\(error)"])
         }
     }
 
@@ -40,7 +37,7 @@ struct WorkerReload: Sendable {
             credentials.logWarnings(logger)
         } catch {
             await worker.count(.tokenKeysFailed)
-            logger.warning("keys for tokens cannot be used; those in force stay", metadata: ["error": "\(error.text)"])
+            logger.error("keys for tokens cannot be used; those in force stay", metadata: ["error": "\(error)"])
         }
     }
 }
