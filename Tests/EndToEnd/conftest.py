@@ -9,6 +9,7 @@ import pytest
 
 import browsers
 import programs
+import security
 
 
 def pytest_configure():
@@ -72,3 +73,13 @@ def browser(house):
     driver = browsers.start()
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def credentials(house):
+    return security.Credentials(house.folder)
+
+
+@pytest.fixture
+def authority(house):
+    return security.Authority(house.folder, "authority")

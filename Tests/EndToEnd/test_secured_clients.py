@@ -8,7 +8,7 @@ import pytest
 
 from chat import Visitor
 from programs import HOST, eventually, free_port
-from test_security import Authority, Credentials, credential, reload
+from security import Authority, Credentials, credential, reload
 
 DJANGO = """
 import sys
