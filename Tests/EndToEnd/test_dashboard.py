@@ -1,7 +1,5 @@
-"""The broker's dashboard in a real browser, with traffic running, and its guard over plain HTTP."""
-import http.client
+"""The broker's dashboard in a real browser, with traffic running."""
 import json
-import socket
 import threading
 
 import msgpack
@@ -10,8 +8,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 import wire
-from programs import HOST, eventually, free_port
-from test_security import Credentials, credential
+from dashboards import Dashboard, Page, Traffic
+from programs import HOST, eventually
 
 # Names and messages are other people's. Each of these would run a program in a page that took it for HTML.
 HOSTILE = [
@@ -20,82 +18,9 @@ HOSTILE = [
 ]
 
 
-class Dashboard:
-    """A broker with an operations port, and what it answers."""
-
-    def __init__(self, house, *arguments, host=HOST):
-        self.house, self.port, self.host, self.arguments = house, free_port(), host, arguments
-        self.broker = house.broker("--ops", f"{host}:{self.port}", *arguments)
-        self.address = f"http://{HOST}:{self.port}/"
-
-    def ask(self, path, address=HOST, **fields):
-        """Status, header fields and body of a GET; `host_` is the header `host`."""
-        connection = http.client.HTTPConnection(address, self.port, timeout=20)
-        connection.request("GET", path, headers={name.rstrip("_").replace("_", "-"): value for name, value in fields.items()})
-        response = connection.getresponse()
-        return response.status, dict(response.getheaders()), response.read().decode()
-
-    def json(self, path, **fields):
-        status, _, body = self.ask(path, **fields)
-        assert status == 200, body
-        return json.loads(body)
-
-    def refusal(self, path="/api/status", **fields):
-        status, _, body = self.ask(path, **fields)
-        return status, json.loads(body)["code"]
-
-
 @pytest.fixture
 def dashboard(house):
     return Dashboard(house)
-
-
-class Traffic:
-    """A process with members in groups, and another that sends to them until the test ends."""
-
-    def __init__(self, house, node="n1", name="worker-one", members=3):
-        self.worker = wire.Wire(house.socket, name=name, role="worker", node=node)
-        self.channels = [f"ws.{node}!{number}" for number in range(members)]
-        self.worker.ask(wire.OPEN_CHANNELS, [[channel, {"remote": "203.0.113.7:4711"}] for channel in self.channels])
-        self.sender = wire.Wire(house.socket, name="sender", role="publish")
-        self.over = threading.Event()
-        self.threads = []
-
-    def join(self, group, count):
-        self.worker.ask(wire.GROUP_ADD, group, self.channels[:count])
-
-    def start(self, group, message):
-        self.start_one(self.send, group, message)
-        self.start_one(self.drain, self.worker)
-        self.start_one(self.drain, self.sender)
-
-    def start_one(self, body, *arguments):
-        thread = threading.Thread(target=body, args=arguments, daemon=True)
-        thread.start()
-        self.threads.append(thread)
-
-    def send(self, group, message):
-        while not self.over.wait(0.02):
-            self.sender.write(wire.GROUP_SEND, None, group, msgpack.packb(message))
-
-    def drain(self, session):
-        """Reads what comes, so that the broker finds nobody slow, and answers its pings."""
-        while not self.over.is_set():
-            try:
-                answer = session.read()
-            except (TimeoutError, OSError):
-                continue
-            if not answer:
-                return
-            if answer[0] == wire.PING:
-                session.write(wire.PONG, answer[1])
-
-    def close(self):
-        self.over.set()
-        for session in (self.worker, self.sender):
-            session.link.shutdown(socket.SHUT_RDWR)
-        for thread in self.threads:
-            thread.join()
 
 
 @pytest.fixture
@@ -105,94 +30,11 @@ def traffic(house, dashboard):
     traffic.close()
 
 
-class Page:
-    """The dashboard in the browser."""
-
-    def __init__(self, browser, address, theme="light"):
-        self.browser = browser
-        self.set_theme(theme)
-        browser.get(address)
-
-    def set_theme(self, theme):
-        self.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
-
-    def find(self, selector):
-        return self.browser.find_element(By.CSS_SELECTOR, selector)
-
-    def js(self, text, *arguments):
-        return self.browser.execute_script(text, *arguments)
-
-    def go(self, address):
-        self.js("location.hash = arguments[0]", f"#/{address}")
-
-    def texts(self, selector):
-        return self.js("return [...document.querySelectorAll(arguments[0])].map(found => found.textContent)", selector)
-
-    def state(self):
-        return self.find("#state").get_attribute("data-state")
-
-    def await_state(self, state):
-        eventually(lambda: self.state() == state, f"the page is {state}")
-
-    def rows(self, table="table"):
-        """What the table shows: each row a map from column to text."""
-        return self.js(
-            "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map(row => Object.fromEntries("
-            "[...row.cells].map(cell => [cell.dataset.label, cell.textContent])))", table)
-
-    def await_rows(self, check, what, table="table"):
-        return eventually(lambda: check(self.rows(table)) and self.rows(table), what)
-
-    def search(self, text, field="table-search"):
-        found = self.browser.find_element(By.ID, field)
-        found.clear()
-        found.send_keys(text)
-
-    def sort(self, column):
-        self.find(f"#table th[data-key='{column}'] button").click()
-
-    def width(self):
-        return self.js("return [document.documentElement.scrollWidth, window.innerWidth]")
-
-    def shows_its_tab(self):
-        """Whether the whole of the selected tab is inside the strip, and the strip on the screen."""
-        return self.js(
-            "const [tab, strip] = ['#tabs [aria-current]', '#tabs'].map(which => document.querySelector(which).getBoundingClientRect());"
-            "return 0 <= strip.left && strip.left <= tab.left && tab.right <= strip.right && strip.right <= innerWidth")
-
-    def cut(self):
-        """The texts of cells that need more width than they have."""
-        return self.js(
-            "return [...document.querySelectorAll('td')].filter(cell => cell.scrollWidth > cell.clientWidth).map(cell => cell.textContent)")
-
-    def displayed(self, selector):
-        return set(self.js(
-            "return [...document.querySelectorAll(arguments[0])].filter(found => found.offsetParent).map(found => found.textContent)", selector))
-
-    def resize(self, width, height):
-        self.browser.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
-
-    def line(self, chart):
-        """The path of a chart's first line."""
-        return self.js("return [...document.querySelectorAll(`#chart-${arguments[0]} .line`)].map(line => line.getAttribute('d')).join()", chart)
-
-    def complaints(self):
-        return [entry["message"] for entry in self.browser.get_log("browser")]
-
-    def origins(self):
-        """Where the page and everything it asked for came from."""
-        return set(self.js("return performance.getEntries().filter(entry => entry.name.includes('://')).map(entry => new URL(entry.name).origin)"))
-
-
 @pytest.fixture
 def page(browser, dashboard):
     page = Page(browser, dashboard.address)
     page.await_state("live")
     return page
-
-
-# The page.
 
 
 def test_charts_move_and_tables_show_the_broker(house, dashboard, traffic, page):
@@ -450,102 +292,3 @@ def test_a_broker_that_goes_and_comes_back(house, dashboard, traffic, page):
     eventually(lambda: not page.find("#notice").is_displayed(), "and is over")
     refused = [text for text in page.complaints() if "ERR_CONNECTION_REFUSED" not in text]
     assert refused == []
-
-
-# The guard.
-
-
-def test_the_port_shows_itself_to_this_machine_under_its_own_name(house, dashboard):
-    assert dashboard.json("/api/status")["sessions"] == 0
-    for host in (f"localhost:{dashboard.port}", f"[::1]:{dashboard.port}", "127.0.0.1"):
-        assert dashboard.json("/api/inspect/groups", host_=host)["rows"] == []
-    # DNS rebinding: the owner of a name points it to 127.0.0.1.
-    assert dashboard.refusal(host_="evil.example") == (403, "forbidden")
-    assert dashboard.refusal("/api/tail?kind=group", host_=f"evil.example:{dashboard.port}") == (403, "forbidden")
-    # A page of another origin, and a proxy that passes on what others ask.
-    assert dashboard.refusal(sec_fetch_site="cross-site") == (403, "forbidden")
-    assert dashboard.refusal(x_forwarded_for="203.0.113.7") == (403, "forbidden")
-    for path in ("/", "/healthz", "/readyz", "/metrics"):
-        assert dashboard.ask(path, host_="evil.example")[0] == 200
-    counted = dashboard.ask("/metrics")[2]
-    assert 'fanfare_broker_ops_refused_total{reason="cross_site"} 1' in counted
-    assert 'fanfare_broker_ops_refused_total{reason="forbidden"} 3' in counted
-
-
-def test_a_port_for_other_machines_is_open_to_none_without_credentials(house):
-    dashboard = Dashboard(house, host="0.0.0.0")
-    assert dashboard.refusal() == (403, "forbidden")
-    assert dashboard.ask("/metrics")[0] == 200
-
-
-def test_a_token_sees_what_its_credential_may(house):
-    credentials = Credentials(house.folder)
-    credentials.write(
-        credential("looker", "inspect", "groups: {send: [], join: ['chat_*']}", token="see-chat"),
-        credential("all", "admin", token="see-all"), credential("web", "worker", token="work"))
-    dashboard = Dashboard(house, "--credentials", str(credentials.path))
-    with wire.Wire(house.socket, node="n", role="admin") as session:
-        session.ask(wire.OPEN_CHANNELS, [["ws.n!1", {}]])
-        for group in ("chat_lobby", "secret"):
-            session.ask(wire.GROUP_ADD, group, ["ws.n!1"])
-
-        def groups(token):
-            return [row["group"] for row in dashboard.json("/api/inspect/groups", authorization=f"Bearer {token}")["rows"]]
-        assert groups("see-all") == ["chat_lobby", "secret"]
-        assert groups("see-chat") == ["chat_lobby"]
-        assert dashboard.refusal("/api/inspect/group?name=secret", authorization="Bearer see-chat") == (403, "forbidden")
-        assert dashboard.refusal() == (401, "unauthorized")
-        assert dashboard.refusal(authorization="Bearer work") == (401, "unauthorized")
-        for _ in range(9):
-            assert dashboard.refusal(authorization="Bearer guess") == (401, "unauthorized")
-        status, fields, _ = dashboard.ask("/api/status", authorization="Bearer see-all")
-        assert status == 429 and int(fields["retry-after"]) > 0, "after ten wrong tokens nothing is looked at for a while"
-
-
-def test_an_entry_for_loopback_needs_no_token(house):
-    credentials = Credentials(house.folder)
-    credentials.write(credential("here", "inspect", "loopback: true"))
-    dashboard = Dashboard(house, "--credentials", str(credentials.path))
-    assert dashboard.json("/api/status")["tails"] == 0
-    assert dashboard.refusal(host_="evil.example") == (401, "unauthorized")
-
-
-def test_the_page_asks_for_a_token_and_keeps_it_for_its_tab(house, browser):
-    credentials = Credentials(house.folder)
-    credentials.write(credential("looker", "inspect", token="see"))
-    dashboard = Dashboard(house, "--credentials", str(credentials.path))
-    page = Page(browser, dashboard.address)
-    page.await_state("locked")
-    eventually(lambda: page.find("#unlock").is_displayed(), "the page asks")
-    page.find("#token").send_keys("wrong", Keys.ENTER)
-    eventually(lambda: "not known" in page.find("#unlock-why").text, "the answer to a wrong one is shown")
-    page.find("#token").send_keys("see", Keys.ENTER)
-    page.await_state("live")
-    assert not page.find("#unlock").is_displayed()
-    page.browser.refresh()
-    page.await_state("live")
-    browser.switch_to.new_window("tab")
-    other = Page(browser, dashboard.address)
-    other.await_state("locked")
-
-
-def test_nothing_here_changes_the_broker(dashboard):
-    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-        for path in ("/", "/api/status", "/api/inspect/groups", "/api/tail?kind=group"):
-            connection = http.client.HTTPConnection(HOST, dashboard.port, timeout=20)
-            connection.request(method, path)
-            assert connection.getresponse().status == 405, (method, path)
-
-
-@pytest.mark.parametrize("path", [
-    "/api/inspect/groups?limit=0", "/api/inspect/groups?limit=x", "/api/inspect/groups?sort=nonsense", "/api/inspect/groups?cursor=x",
-    "/api/inspect/groups?match=" + "*" * 300, "/api/inspect/groups?a=%ff", "/api/inspect/groups?limit=1&limit=2", "/api/inspect/channel",
-    "/api/tail", "/api/tail?kind=both",
-])
-def test_a_question_that_makes_no_sense_is_refused(dashboard, path):
-    assert dashboard.refusal(path) == (400, "bad_request")
-
-
-def test_what_is_not_there(dashboard):
-    assert dashboard.refusal("/api/inspect/group?name=nowhere") == (404, "not_found")
-    assert dashboard.ask("/api/inspect/nothing")[0] == 404
