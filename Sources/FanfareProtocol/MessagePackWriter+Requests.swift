@@ -8,7 +8,8 @@ extension MessagePackWriter {
         case .ping(let id): single(.ping, id)
         case .pong(let id): single(.pong, id)
         case .goodbye: begin(.goodbye, fields: 0)
-        case .send(let id, let channel, let body, let options): send(id, channel, body, options)
+        case .send(let id, let channel, let body, let options):
+            message(.send, id, channel, body, GroupSendOptions(expiry: options.expiry, trace: options.trace))
         case .receive(let id, let channel, let count):
             begin(.receive, fields: count == 1 ? 2 : 3)
             int(id)
@@ -78,7 +79,7 @@ extension MessagePackWriter {
             self.id(id)
             string(group)
             strings(channels)
-        case .groupSend(let id, let group, let body, let options): groupSend(id, group, body, options)
+        case .groupSend(let id, let group, let body, let options): message(.groupSend, id, group, body, options)
         case .outcome(let token, let accepted, let dropped):
             begin(.outcome, fields: 3)
             int(token)
@@ -88,28 +89,20 @@ extension MessagePackWriter {
         }
     }
 
-    private mutating func send(_ id: RequestID?, _ channel: String, _ body: Body, _ options: SendOptions) {
-        let entries = (options.expiry == nil ? 0 : 1) + (options.trace == nil ? 0 : 1)
-        begin(.send, fields: entries == 0 ? 3 : 4)
-        self.id(id)
-        string(channel)
-        binary(body)
-        guard entries > 0 else { return }
-        map(entries)
-        if let expiry = options.expiry {
-            string("expiry_milliseconds")
-            milliseconds(expiry)
-        }
-        if let trace = options.trace { self.trace(trace) }
-    }
-
-    private mutating func groupSend(_ id: RequestID?, _ group: String, _ body: Body, _ options: GroupSendOptions) {
+    /// Writes a message to a channel or a group; to a channel the options of groups have nothing to say.
+    private mutating func message(
+        _ operation: Operation,
+        _ id: RequestID?,
+        _ name: String,
+        _ body: Body,
+        _ options: GroupSendOptions
+    ) {
         let entries =
             (options.expiry == nil ? 0 : 1) + (options.exclude.isEmpty ? 0 : 1) + (options.wantsOutcome ? 1 : 0)
             + (options.trace == nil ? 0 : 1)
-        begin(.groupSend, fields: entries == 0 ? 3 : 4)
+        begin(operation, fields: entries == 0 ? 3 : 4)
         self.id(id)
-        string(group)
+        string(name)
         binary(body)
         guard entries > 0 else { return }
         map(entries)
