@@ -134,13 +134,14 @@ class Keeper:
             try:
                 token = endpoint.credentials(configuration.security)
                 connection = endpoint.dial(configuration.security)
-            except OSError as error:
+            # A host that can be no name, such as one with a label over 63 characters, is a `UnicodeError`.
+            except (OSError, ValueError) as error:
                 failures.append(f"{endpoint}: {error}")
                 continue
             try:
-                reader = FrameReader()
+                reader = FrameReader(protocol.WELCOME_FRAME_BYTES)
                 welcome = self._greet(connection, reader, token)
-            except (OSError, Refused, protocol.ProtocolError) as error:
+            except (OSError, ValueError, Refused, protocol.ProtocolError) as error:
                 connection.close()
                 is_personal |= isinstance(error, Refused) and error.is_personal
                 failures.append(f"{endpoint}: {_strange(error)}")

@@ -36,6 +36,8 @@ REASONS = {
 
 _OF_CLIENTS = frozenset([HELLO, GOODBYE, *range(SEND, ADMIN + 1)])
 HELLO_FRAME_BYTES = 4_096
+WELCOME_FRAME_BYTES = 16_384
+"""Of the first frame of a broker, at most: a welcome repeats the policy of the hello, and says more besides."""
 TRACE_ENTRIES, TRACE_BYTES = 4, 512
 """Of a trace context, keys and values together, at most (section 5.16)."""
 RESUME_TOKEN_BYTES = 64

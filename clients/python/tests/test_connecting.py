@@ -1,0 +1,36 @@
+"""Finding a broker: what is in the way of one attempt is said, and never ends the attempts."""
+
+import asyncio
+
+import pytest
+
+from fanfare_channels import BrokerUnavailable
+from fanfare_channels import protocol as p
+
+PATIENCE_SECONDS = 30
+
+
+@pytest.mark.parametrize("host", ["broker..internal", "b" * 64 + ".internal", "broker\0"])
+async def test_a_host_that_cannot_be_a_name_is_said_and_the_next_one_tried(make_layer, broker, host):
+    lost = make_layer(url=None, hosts=[(host, 7411)])
+    with pytest.raises(BrokerUnavailable, match="internal|broker"):
+        await asyncio.wait_for(lost.send("queue", {"type": "x"}), PATIENCE_SECONDS)
+    layer = make_layer(url=None, hosts=[(host, 7411), broker.url])
+    await asyncio.wait_for(layer.send("queue", {"type": "x"}), PATIENCE_SECONDS)
+
+
+async def test_a_name_that_cannot_be_sent_is_said(make_layer):
+    layer = make_layer(name="caf\udce9")
+    with pytest.raises(BrokerUnavailable, match="surrogates"):
+        await asyncio.wait_for(layer.send("queue", {"type": "x"}), PATIENCE_SECONDS)
+
+
+async def test_a_policy_that_just_fits_a_hello_is_welcomed(make_layer):
+    """The welcome repeats the policy, and says more besides."""
+    patterns = {f"{number:02}" + "x" * 62: 10 for number in range(60)}
+    layer = make_layer(channel_capacity=patterns)
+    while len(layer.hub().configuration.hello(layer.client_prefix)) > 4 + p.HELLO_FRAME_BYTES:
+        patterns.popitem()
+        layer = make_layer(channel_capacity=patterns)
+    await layer.send("queue", {"type": "x"})
+    assert len(layer.hub().welcome["policy"]["channel_capacity"]) == len(patterns)
