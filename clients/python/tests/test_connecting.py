@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from proxies import Cutter
 
 from fanfare_channels import BrokerUnavailable
 from fanfare_channels import protocol as p
@@ -34,3 +35,23 @@ async def test_a_policy_that_just_fits_a_hello_is_welcomed(make_layer):
         layer = make_layer(channel_capacity=patterns)
     await layer.send("queue", {"type": "x"})
     assert len(layer.hub().welcome["policy"]["channel_capacity"]) == len(patterns)
+
+
+async def test_a_layer_closed_without_a_link_can_be_used_again_at_once(make_layer, broker, folder):
+    """Its node is still the old session's, which the broker keeps for its grace."""
+    cutter = Cutter(folder / "cut.sock", broker.path)
+    try:
+        layer = make_layer(url=cutter.url)
+        await layer.send("queue", {"type": "x"})
+        first = layer.client_prefix
+        cutter.is_refusing = True
+        cutter.cut()
+        hub = layer.hub()
+        while hub.link is not None:
+            await asyncio.sleep(0.001)
+        await layer.close()
+        cutter.is_refusing = False
+        await layer.send("queue", {"type": "x"})
+        assert layer.client_prefix == first
+    finally:
+        cutter.stop()

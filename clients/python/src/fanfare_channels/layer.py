@@ -171,7 +171,11 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                 node = hub.node if hub is not None and is_own else names.new_node()
                 if hub is not None and not is_own and not hub.stopped:
                     hub.abandon()
-                hub = self._hub = Hub(self.configuration, node)
+                fresh = Hub(self.configuration, node)
+                if hub is not None and is_own:
+                    # A broker that has not heard the goodbye keeps the node for the session before.
+                    fresh.given_up_token = hub.given_up_token
+                hub = self._hub = fresh
                 weakref.finalize(self, _let_go, hub).atexit = False  # type: ignore[misc]  # Its stub knows no setter.
             return hub
 

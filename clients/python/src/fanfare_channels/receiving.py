@@ -315,7 +315,10 @@ class Hub(Pushes):
                 self.corked.append(requests.goodbye())
                 self.transmit_corked()
                 if self.link is link:
+                    has_said = not link.unsent
                     self.broken(link, reason)
+                    if has_said:
+                        self.given_up_token = None
             elif self.resume_token is not None:
                 self.session_over(reason)
             failure = BrokerUnavailable(reason)
