@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import itertools
 import os
 import threading
@@ -23,11 +24,13 @@ from .exceptions import BrokerUnavailable, ChannelFull, MessageTooLarge
 from .extras import Extras
 from .names import Names
 from .policy import GROUP_EXPIRY_SECONDS, Capacities, milliseconds, policy
-from .receiving import Hub
+from .receiving import FINISH_SECONDS, Hub
 from .security import Security
 from .serializers import MsgPackSerializer, registry
 
 Message = Dict[str, Any]
+FINISH_LOOK_SECONDS = 0.005
+"""How often a layer that closes looks whether what was sent has been written."""
 
 _layers: weakref.WeakSet[FanfareChannelLayer] = weakref.WeakSet()
 
@@ -417,13 +420,21 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
 
     async def close(self) -> None:
         """Ends the session of this process, with its channels and memberships. The next use begins a new one."""
-        self.close_sync()
+        hub = self._hub
+        deadline = time.monotonic() + FINISH_SECONDS
+        while hub is not None and hub.link is not None and hub.link.unsent and time.monotonic() < deadline:
+            # The keeper writes it, and the loop goes on.
+            await asyncio.sleep(FINISH_LOOK_SECONDS)
+        self._close(0)
 
     def close_sync(self) -> None:
-        """`close`, from anywhere."""
+        """`close`, from anywhere. Blocks for up to two seconds while the broker has not taken what was sent."""
+        self._close(FINISH_SECONDS)
+
+    def _close(self, within: float) -> None:
         hub = self._hub
         if hub is not None and hub.pid == os.getpid():
-            hub.close()
+            hub.close(within)
 
 
 def _let_go(hub: Hub) -> None:
@@ -442,5 +453,15 @@ def _after_fork() -> None:
             hub.abandon()
 
 
+def _at_exit() -> None:
+    """What was sent without waiting leaves before the process does."""
+    deadline = time.monotonic() + FINISH_SECONDS
+    for layer in list(_layers):
+        hub = layer._hub
+        if hub is not None and hub.pid == os.getpid() and not hub.stopped:
+            hub.finish(deadline)
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

@@ -16,6 +16,9 @@ from .ports import LoopPort, ThreadWait
 from .protocol import frame
 from .pushes import HandOut, Pushes, Reader
 
+FINISH_SECONDS = 2.0
+"""How long what was sent without waiting may take to be written when the layer is closed, or the process ends."""
+FINISH_CHECK_SECONDS = 0.1
 LEADER_SECONDS = 0.1
 """A thread that reads the link looks that often whether its answer has come another way."""
 
@@ -302,8 +305,31 @@ class Hub(Pushes):
         self.configuration.logger.warning("%s", self.left)
         self.close()
 
-    def close(self) -> None:
-        """Says goodbye. Who waits is told; nothing can be sent or received any more."""
+    def finish(self, deadline: float) -> None:
+        """Blocks until what was sent without waiting has been written, at the latest until `deadline`."""
+        while True:
+            with self.lock:
+                link = self.link
+                if link is not None and not link.is_dead:
+                    self.drain(link)
+                if link is None or not link.unsent or link.is_dead:
+                    return
+                poll = select.poll()
+                poll.register(link.socket.fileno(), select.POLLOUT)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                bytes_lost = len(link.unsent)
+                self.configuration.logger.warning("the broker does not read: %d bytes for it are lost", bytes_lost)
+                return
+            poll.poll(min(left, FINISH_CHECK_SECONDS) * 1000)
+
+    def close(self, within: float = FINISH_SECONDS) -> None:
+        """Says goodbye, behind what was sent without waiting if the broker takes that within so many seconds.
+
+        Who waits is told; nothing can be sent or received any more.
+        """
+        if not self.stopped:
+            self.finish(time.monotonic() + within)
         with self.lock:
             if self.stopped:
                 return
