@@ -232,6 +232,9 @@ class Keeper:
         timeout = self._ping_after()
         if is_served:
             timeout = WATCH_SECONDS if now - self._hub.served >= LEAD_SECONDS else LEAD_SECONDS
+        if any(port.outbox for port in list(self._hub.ports.values())):
+            # A loop that does not run may be closed before it takes it.
+            timeout = min(timeout, WATCH_SECONDS)
         for due in (self._hub.next_expiry, self._hub.report_due, self._hub.leave_at):
             if due is not None:
                 # A loop that is served carries out reports itself; here they are looked after a little later.

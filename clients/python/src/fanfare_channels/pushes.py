@@ -195,6 +195,15 @@ class Pushes(HubBase):
             self.give_back(result)
             self.transmit_corked()
 
+    def forget_closed(self) -> bool:
+        found = super().forget_closed()
+        if found:
+            # What one was told of somebody else may be waiting for.
+            for box in list(self.mailboxes.values()):
+                if box.items:
+                    self.wake(box)
+        return found
+
     def refused(self, id: int, failure: Exception) -> None:
         reader = self.readers.pop(id, None)
         if reader is not None and reader.future is not None:
@@ -389,6 +398,7 @@ class Pushes(HubBase):
     def keep_time(self, now: float) -> None:
         """Called by the keeper: turns what has expired into holes, and sees to reports nobody else sends."""
         with self.lock:
+            self.forget_closed()
             if self.next_expiry is not None and self.next_expiry <= now:
                 self._expire(now)
             if self.report_due is not None and self.report_due <= now:

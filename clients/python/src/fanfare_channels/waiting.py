@@ -28,14 +28,23 @@ class Waiting:
         """The port of the running loop. The first loop to ask watches the link from then on, until it is closed."""
         port = self.ports.get(loop)
         if port is None:
-            for known in [other for other in self.ports if other.is_closed()]:
-                del self.ports[known]
+            self.forget_closed()
             port = self.ports[loop] = LoopPort(loop)
         if self.holder is None or self.holder.loop.is_closed():
             self.holder = port
         if self.link is not None and port.link is not self.link:
             port.watch(self.link, self.serve)
         return port
+
+    def forget_closed(self) -> bool:
+        """Forgets loops that were closed. What one had not taken yet goes back; returns whether there was any."""
+        found = False
+        for loop in [loop for loop in self.ports if loop.is_closed()]:
+            outbox = self.ports.pop(loop).outbox
+            found = found or bool(outbox)
+            for _, result in outbox:
+                self.return_result(result)
+        return found
 
     def give(self, port: Optional[LoopPort], waiter: Any, result: Any) -> bool:
         """Gives a waiter its result. `False`: it does not wait any more."""
