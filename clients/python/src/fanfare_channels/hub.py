@@ -14,6 +14,7 @@ receive takes them, so a cancelled one loses nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ from . import requests
 from .clock import LinkAge
 from .configuration import Configuration
 from .exceptions import BrokerUnavailable, ChannelFull, refusal
+from .journal import Journal
 from .keeper import Keeper
 from .policy import Rules
 from .ports import NOT_NOW, Link, LoopPort, ThreadWait
@@ -60,6 +62,7 @@ class HubBase(Writing):
     def __init__(self, configuration: Configuration, node: str) -> None:
         super().__init__()
         self.configuration = configuration
+        self.journal = Journal(configuration.logger)
         self.node = node
         self.pid = os.getpid()
         self.welcome: Dict[str, Any] = {}
@@ -314,7 +317,7 @@ class HubBase(Writing):
         else:
             self.last_word = text
             self.is_final |= code in ENDS_SESSION
-            self.configuration.logger.info("the broker refused: %s", text)
+            self.journal.log(logging.INFO, "the broker refused: %s", text)
 
     # MARK: The link comes and goes
 
@@ -330,7 +333,7 @@ class HubBase(Writing):
         self.uncork_by = None
         self.pongs.clear()
         if not self.stopped:
-            self.configuration.logger.info("the link to the broker broke: %s", reason)
+            self.journal.log(logging.INFO, "the link to the broker broke: %s", reason)
         if self.resume_token is None or self.stopped or self.is_final:
             self.session_over(reason)
         else:

@@ -156,7 +156,7 @@ class Keeper:
     def _fail(self, text: str, level: int) -> None:
         if text != self._said:
             self._said = text
-            self._hub.configuration.logger.log(level, "no broker: %s", text)
+            self._hub.journal.log(level, "no broker: %s", text)
         self._hub.attempt_failed(text)
 
     def _begin(self, link: Link, welcome: Dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -377,15 +378,16 @@ class Pushes(HubBase):
     def _goaway(self, fields: Frame, now: float) -> None:
         """The broker is about to stop and comes back, or an operator asks this process to leave and stay away."""
         _, within, reason = fields[:3]
-        logger = self.configuration.logger
         if len(fields) > 3 and fields[3].get("drain", False):
             self.leave_at = now + within / 1000
-            logger.warning("an operator asks this process to leave the broker within %d ms: %s", within, reason)
+            self.journal.log(
+                logging.WARNING, "an operator asks this process to leave the broker within %d ms: %s", within, reason
+            )
             if self.keeper is not None:
                 self.keeper.wake()
         else:
             self.last_word = f"the broker stops: {reason}"
-            logger.info("the broker stops within %d ms: %s", within, reason)
+            self.journal.log(logging.INFO, "the broker stops within %d ms: %s", within, reason)
 
     # MARK: Time
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 import time
 from typing import Any, Optional, Tuple
@@ -302,7 +303,7 @@ class Hub(Pushes):
     def leave_for_good(self) -> None:
         """An operator wants this process gone: the layer of this hub begins no session again."""
         self.left = "an operator has asked this process to leave the broker; restart it to come back"
-        self.configuration.logger.warning("%s", self.left)
+        self.journal.log(logging.WARNING, "%s", self.left)
         self.close()
 
     def finish(self, deadline: float) -> None:
@@ -314,12 +315,13 @@ class Hub(Pushes):
                     self.drain(link)
                 if link is None or not link.unsent or link.is_dead:
                     return
+                waiting = len(link.unsent)
                 poll = select.poll()
                 poll.register(link.socket.fileno(), select.POLLOUT)
             left = deadline - time.monotonic()
             if left <= 0:
-                bytes_lost = len(link.unsent)
-                self.configuration.logger.warning("the broker does not read: %d bytes for it are lost", bytes_lost)
+                # Not through the journal: the process may be about to end.
+                self.configuration.logger.warning("the broker does not read: %d bytes for it are lost", waiting)
                 return
             poll.poll(min(left, FINISH_CHECK_SECONDS) * 1000)
 
