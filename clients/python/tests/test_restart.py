@@ -1,6 +1,7 @@
 """The broker comes and goes: the layer is whole again by itself, and only documented errors are seen."""
 
 import asyncio
+import os
 import random
 import threading
 import time
@@ -229,3 +230,41 @@ async def test_a_receive_waits_idle_without_complaint(layer):
     for name in (channel, "normal"):
         await layer.send(name, {"n": 1})
     assert await asyncio.wait_for(asyncio.gather(*tasks), 10) == [{"n": 1}, {"n": 1}]
+
+
+async def test_memberships_a_new_broker_has_no_room_for_come_back_with_it(make_layer, broker, monkeypatch, caplog):
+    monkeypatch.setattr("fanfare_channels.pushes.REJOIN_SECONDS", 0.05)
+    layer = make_layer()
+    channel = await layer.new_channel()
+    for group in ("a", "b"):
+        await layer.group_add(group, channel)
+    await layer.group_add("b", "queue")
+    broker.kill()
+    broker.start("--limit", "groups=1")
+    while "trying again" not in caplog.text:
+        await asyncio.sleep(0.01)
+    assert await layer.group_count("b") == 0
+    await layer.group_discard("a", channel)
+    while await layer.group_channels("b") != ["queue", channel]:
+        await asyncio.sleep(0.01)
+    await layer.group_send("b", {"n": 1})
+    assert await layer.receive(channel) == {"n": 1}
+    assert caplog.text.count("trying again") == 1
+
+
+async def test_memberships_a_new_broker_refuses_are_none(make_layer, broker, folder, caplog):
+    layer = make_layer()
+    channel = await layer.new_channel()
+    for group in ("a", "b"):
+        await layer.group_add(group, channel)
+    credentials = folder / "credentials.yaml"
+    credentials.write_text(
+        f"credentials: [{{name: site, unix_users: [{os.geteuid()}], roles: [worker], groups: {{join: [a]}}}}]"
+    )
+    credentials.chmod(0o600)
+    broker.kill()
+    broker.start("--credentials", credentials)
+    while "in it no more" not in caplog.text:
+        await asyncio.sleep(0.01)
+    assert await layer.group_channels("a") == [channel]
+    assert layer.statistics()["memberships"] == 1

@@ -100,6 +100,7 @@ class HubBase(Writing):
 
     # What a subclass knows of messages.
     next_expiry: Optional[float]
+    rejoin_at: Optional[float]
 
     def handle(self, fields: Frame, now: float) -> None:
         raise NotImplementedError

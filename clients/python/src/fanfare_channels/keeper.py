@@ -235,7 +235,7 @@ class Keeper:
         if any(port.outbox for port in list(self._hub.ports.values())):
             # A loop that does not run may be closed before it takes it.
             timeout = min(timeout, WATCH_SECONDS)
-        for due in (self._hub.next_expiry, self._hub.report_due, self._hub.leave_at):
+        for due in (self._hub.next_expiry, self._hub.rejoin_at, self._hub.report_due, self._hub.leave_at):
             if due is not None:
                 # A loop that is served carries out reports itself; here they are looked after a little later.
                 timeout = min(timeout, max(due - now, 0.001) + (0.05 if is_served else 0.0))

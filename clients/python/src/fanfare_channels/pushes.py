@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from . import protocol as p
 from . import requests
 from .configuration import Configuration
+from .exceptions import BrokerRefused, BrokerUnavailable
 from .hub import HubBase
 from .mailbox import Gap, Mailbox, Waiting, bytes_of
 from .ports import LoopPort
@@ -19,6 +20,8 @@ CHANNEL_BYTES = 64 * 1_048_576
 """Body bytes that wait in one channel; beyond them it is full."""
 SWEEP_SECONDS = 0.005
 """A burst that expires bit by bit is looked at that often."""
+REJOIN_SECONDS = 5.0
+"""When memberships are asked for again that a broker had no room for."""
 SHARED_MOST = 65_536
 """Memberships of channels of no process that are remembered; see `remember_shared`."""
 
@@ -46,6 +49,15 @@ class Reader:
         self.future = future
 
 
+class Listener:
+    """Hears the answer of a request no task and no thread waits for."""
+
+    __slots__ = ("set",)
+
+    def __init__(self, hear: Callable[[Any], None]) -> None:
+        self.set = hear
+
+
 class Pushes(HubBase):
     """The mailboxes of this process's channels, its groups, and its receives of normal channels."""
 
@@ -54,6 +66,9 @@ class Pushes(HubBase):
         self.groups: Dict[str, Dict[str, Mailbox]] = {}
         # Channels of no process that were put into groups here, and until when they are in them.
         self.shared: Dict[Tuple[str, str], float] = {}
+        # Groups a new session found no room in for all that were in them, and when they are tried again.
+        self.unjoined: Set[str] = set()
+        self.rejoin_at: Optional[float] = None
         self.readers: Dict[int, Reader] = {}
         self.unread = 0
         self.next_expiry: Optional[float] = None
@@ -403,6 +418,8 @@ class Pushes(HubBase):
             self.forget_closed()
             if self.next_expiry is not None and self.next_expiry <= now:
                 self._expire(now)
+            if self.rejoin_at is not None and self.rejoin_at <= now:
+                self._rejoin(now)
             if self.report_due is not None and self.report_due <= now:
                 self.report_due = None
                 self.report_is_urgent = False
@@ -446,13 +463,13 @@ class Pushes(HubBase):
                     found.append((group, channels[start : start + self.names_per_frame], life))
         return found
 
-    def _register_shared(self, now: float) -> None:
-        """Adds channels of no process to their groups again, for what is left of their lives."""
+    def _register_shared(self, now: float, only: Optional[Set[str]] = None) -> None:
+        """Adds channels of no process to their groups again, for what is left of their lives; all groups, or `only`."""
         lives: Dict[Tuple[str, int], List[str]] = {}
         for (group, channel), until in list(self.shared.items()):
             if until <= now:
                 del self.shared[group, channel]
-            else:
+            elif only is None or group in only:
                 lives.setdefault((group, math.ceil(until - now)), []).append(channel)
         for (group, seconds), channels in lives.items():
             for start in range(0, len(channels), self.names_per_frame):
@@ -460,8 +477,39 @@ class Pushes(HubBase):
 
     def _add_again(self, group: str, channels: List[str], life: Optional[int]) -> None:
         self.last_id += 1
-        self.calls[self.last_id] = (None, None, None)
+        listener = Listener(lambda result: self._added_again(group, channels, result))
+        self.calls[self.last_id] = (None, listener, None)
         self.corked.append(requests.group_add(self.last_id, group, channels, life))
+
+    def _added_again(self, group: str, channels: List[str], result: Any) -> None:
+        """What the broker refuses for good is no membership any more; what it has no room for is tried again."""
+        if not isinstance(result, Exception) or isinstance(result, BrokerUnavailable):
+            return
+        may_come = isinstance(result, BrokerRefused) and result.retry
+        if group not in self.unjoined:
+            what = "trying again" if may_come else "they are in it no more"
+            text = "the broker does not take %d members of the group %s back: %s; %s"
+            self.journal.log(logging.WARNING, text, len(channels), group, result, what)
+        if not may_come:
+            for channel in channels:
+                self.leave(channel, group)
+            return
+        self.unjoined.add(group)
+        if self.rejoin_at is None:
+            self.rejoin_at = time.monotonic() + REJOIN_SECONDS
+            if self.keeper is not None:
+                self.keeper.wake()
+
+    def _rejoin(self, now: float) -> None:
+        """Asks again for all memberships of groups that were refused some; those there are stay as they are."""
+        self.rejoin_at = None
+        if not self.has_session:
+            return
+        for group, channels, life in self._register_groups(now):
+            if group in self.unjoined:
+                self._add_again(group, channels, life)
+        self._register_shared(now, self.unjoined)
+        self.transmit_corked()
 
     def register(self, is_new_epoch: bool) -> None:
         """Tells a new session what this process has: memberships, what waits unread, receives that wait."""
@@ -470,6 +518,8 @@ class Pushes(HubBase):
                 # What was lost nobody can count; each channel is told once.
                 self._missed(box, Gap(box.channel, 0, "owner_gone"))
         now = time.monotonic()
+        self.unjoined.clear()
+        self.rejoin_at = None
         for group, channels, life in self._register_groups(now):
             self._add_again(group, channels, life)
         if is_new_epoch:
