@@ -24,7 +24,9 @@ extension LayerEngine {
         let most = session.welcome?.namesPerFrame ?? limits.namesPerFrame
         for start in stride(from: 0, to: members.count, by: most) {
             let names = Array(members[start..<min(start + most, members.count)])
-            session.call({ .groupAdd(id: $0, group: group, channels: names, groupExpiry: nil) }, then: { _ in })
+            session.call({ .groupAdd(id: $0, group: group, channels: names, groupExpiry: nil) }) { result in
+                self.addedAgain(names, to: group, result)
+            }
         }
     }
 

@@ -45,6 +45,8 @@ final class LayerEngine: LayerDelegate {
     var isReportScheduled = false
     var expiry: (deadline: NIODeadline, task: Scheduled<Void>)?
     private var wasConnected = false
+    /// Groups a new session found no room in for all that were in them; they are tried again.
+    var unjoined: Set<String> = []
     /// Tails that ended with their link; a session that goes on is asked to end them too.
     var cutTails: [RequestID] = []
     /// Told when the broker asks this layer to leave.
@@ -74,6 +76,7 @@ final class LayerEngine: LayerDelegate {
 
     func layerDidConnect(_ welcome: Welcome) {
         cutTails = []
+        unjoined.removeAll()
         drops.removeAll()
         changed.removeAll()
         // What was lost with the session nobody can count: each channel is told once.

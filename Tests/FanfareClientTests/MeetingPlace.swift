@@ -94,10 +94,11 @@ final class MeetingPlace: Sendable {
 
     // MARK: The broker
 
-    func startBroker() async throws {
+    func startBroker(_ change: (inout Limits) -> Void = { _ in }) async throws {
         var configuration = BrokerServer.Configuration()
         configuration.endpoints = [.unix(path: path)]
         configuration.limits = limits
+        change(&configuration.limits)
         let server = try await BrokerServer.start(configuration, logger: Self.quiet)
         broker.withLock { $0 = server }
     }
@@ -112,6 +113,12 @@ final class MeetingPlace: Sendable {
 
     func status() async throws -> MessageValue {
         try await #require(broker.withLock { $0 }).status()
+    }
+
+    /// The names of all groups the broker knows.
+    func groups() async throws -> [String] {
+        let answer = try await #require(broker.withLock { $0 }).inspect(InspectionQuery(.groups))
+        return try #require(answer["rows"]?.array).compactMap { $0["group"]?.string }
     }
 
     func count(_ name: String) async throws -> Int64 {

@@ -45,6 +45,33 @@ struct RestartTests {
         }
     }
 
+    @Test("memberships a new broker has no room for come back when it has")
+    func rejoining() async throws {
+        try await MeetingPlace.run(.broker, MeetingPlace.shortGrace) { place in
+            let layer = try await place.layer()
+            let member = layer.newChannel()
+            try await layer.groupAdd(member, to: "room")
+            try await layer.groupAdd(member, to: "hall")
+            await place.stopBroker()
+            try await place.startBroker { $0.groups = 1 }
+            try await poll("one of them is back") { try await place.count("memberships") == 1 }
+            // Behind both of them.
+            try await poll("both are answered") { try await layerError { try await layer.send([:], to: "any") } == nil }
+            // Whichever it was: there is room for the other.
+            for group in ["room", "hall"] {
+                try await layer.groupSend(numbered(1), to: group)
+            }
+            #expect(try await layer.waiting(in: member) == [1])
+            let groups = try await place.groups()
+            #expect(groups.count == 1)
+            let missing = groups == ["room"] ? "hall" : "room"
+            for group in groups { try await layer.groupDiscard(member, from: group) }
+            try await poll("the other is back") { try await place.groups() == [missing] }
+            try await layer.groupSend(numbered(2), to: missing)
+            #expect(try await layer.number(from: member) == 2)
+        }
+    }
+
     @Test("a receive cancelled without a broker ends, and is not asked for again")
     func cancelledWithoutBroker() async throws {
         try await MeetingPlace.run(.broker) { place in
