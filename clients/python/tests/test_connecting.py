@@ -1,9 +1,10 @@
 """Finding a broker: what is in the way of one attempt is said, and never ends the attempts."""
 
 import asyncio
+import socket
 
 import pytest
-from proxies import Cutter
+from proxies import Cutter, Scripted, welcome
 
 from fanfare_channels import BrokerUnavailable
 from fanfare_channels import protocol as p
@@ -55,3 +56,37 @@ async def test_a_layer_closed_without_a_link_can_be_used_again_at_once(make_laye
         assert layer.client_prefix == first
     finally:
         cutter.stop()
+
+
+async def test_links_that_end_each_time_at_their_welcome_are_looked_for_ever_less(make_layer, folder):
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "script.sock"))
+    scripted = Scripted(listener, lambda connection, hello: connection.sendall(welcome()))
+    try:
+        layer = make_layer(url=f"unix:{folder / 'script.sock'}")
+        layer.hub().start()
+        while len(scripted.hellos) < 6:
+            await asyncio.sleep(0.005)
+        # Waited so far: 0 to 50 ms, then from 50 ms on twice as long each time.
+        assert layer.hub().keeper._backoff._step >= 0.8
+    finally:
+        layer.close_sync()
+        scripted.stop()
+
+
+async def test_a_broker_that_said_it_stops_is_looked_for_soon(make_layer, folder):
+    def stop(connection, hello):
+        connection.sendall(welcome() + p.frame((p.GOAWAY, 10, "a test")))
+
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(folder / "script.sock"))
+    scripted = Scripted(listener, stop)
+    try:
+        layer = make_layer(url=f"unix:{folder / 'script.sock'}")
+        layer.hub().start()
+        while len(scripted.hellos) < 6:
+            await asyncio.sleep(0.005)
+        assert layer.hub().keeper._backoff._step <= 0.05
+    finally:
+        layer.close_sync()
+        scripted.stop()

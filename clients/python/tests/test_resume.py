@@ -101,7 +101,9 @@ async def test_no_message_is_lost_doubled_or_out_of_order_while_links_are_cut(ma
     assert await layer.group_channels("g") == [member]
 
 
-def test_threads_do_not_notice_that_the_link_was_cut(make_layer, cutter):
+def test_threads_do_not_notice_that_the_link_was_cut(make_layer, cutter, monkeypatch):
+    # No link lives for long here, and a client is ever more patient with those.
+    monkeypatch.setattr("fanfare_channels.configuration.UNIX_BACKOFF_SECONDS", 0.02)
     layer = make_layer(url=cutter.url, capacity=100_000, send_patience=20)
     failures = []
     is_over = threading.Event()

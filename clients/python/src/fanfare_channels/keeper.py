@@ -97,8 +97,9 @@ class Keeper:
             while not self._is_stopping:
                 link = self._hub.link
                 if link is not None:
-                    self._backoff = Backoff(self._hub.configuration.backoff_seconds)
                     self._keep(link)
+                    if link.is_good:
+                        self._backoff = Backoff(self._hub.configuration.backoff_seconds)
                     continue
                 if not is_first:
                     self._sleep(self._backoff.next())

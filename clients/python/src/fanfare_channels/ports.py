@@ -6,12 +6,17 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from typing import Any, Callable, List, Optional, Set, Tuple
 
 from .protocol import FrameReader
 
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """What a socket that does not block raises when there is nothing to read, or no room."""
+
+
+GOOD_SECONDS = 1.0
+"""A link that lived so long was a good one."""
 
 
 class Link:
@@ -23,7 +28,15 @@ class Link:
         self.unsent = bytearray()
         self.watchers: Set[LoopPort] = set()
         self.is_dead = False
+        self.began = time.monotonic()
+        # Whether the broker has said that it goes: it comes back, so who looks for it need not be patient.
+        self.is_ending = False
         connection.setblocking(False)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether its end is news: links that end soon after their welcome, each time, are looked for ever less."""
+        return self.is_ending or time.monotonic() - self.began >= GOOD_SECONDS
 
     def end(self) -> None:
         """Shuts the connection. Each loop that watches it sees that, and stops; the last one closes the socket."""

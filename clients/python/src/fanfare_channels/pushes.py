@@ -402,6 +402,8 @@ class Pushes(HubBase):
                 self.keeper.wake()
         else:
             self.last_word = f"the broker stops: {reason}"
+            if self.link is not None:
+                self.link.is_ending = True
             self.journal.log(logging.INFO, "the broker stops within %d ms: %s", within, reason)
 
     # MARK: Time
