@@ -61,15 +61,13 @@ final class LinkWriter {
     /// Tells the broker's clock ahead of messages, if it was not told a moment ago: the time they spend on the link
     /// counts against their life.
     func tellClock(to peer: Peer, at now: NIODeadline) {
-        guard let told = peer.clockToldAt, now - told >= Self.clockInterval else { return }
+        guard let told = peer.clockToldAt, now - told >= Protocol.clockInterval.amount else { return }
         peer.clockToldAt = now
         let clock = Reply.clock(Milliseconds(now.uptimeNanoseconds / 1_000_000))
         peer.connection?.write(clock)
         peer.retained?.keep(clock: clock)
         peer.unheededBytes -= Self.smallBytes
     }
-
-    private static let clockInterval = TimeAmount.milliseconds(50)
 
     // MARK: Fan-outs
 

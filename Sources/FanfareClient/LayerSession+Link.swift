@@ -154,15 +154,16 @@ extension LayerSession {
 
     /// A message with the time it spent on the link taken off its life.
     private func aged(_ reply: Reply) -> Reply {
-        guard linkAge.milliseconds > 0 else { return reply }
+        let now = loop.now
+        guard linkAge.milliseconds(at: now) > 0 else { return reply }
         switch reply {
         case .deliver(let channel, let body, let remaining, let trace):
-            return .deliver(channel: channel, body: body, remaining: linkAge.left(of: remaining), trace: trace)
+            return .deliver(channel: channel, body: body, remaining: linkAge.left(of: remaining, at: now), trace: trace)
         case .groupDeliver(var delivery):
-            delivery.remaining = linkAge.left(of: delivery.remaining)
+            delivery.remaining = linkAge.left(of: delivery.remaining, at: now)
             return .groupDeliver(delivery)
         case .handOut(let id, var handOut):
-            handOut.remaining = linkAge.left(of: handOut.remaining)
+            handOut.remaining = linkAge.left(of: handOut.remaining, at: now)
             return .handOut(id, handOut)
         default: return reply
         }

@@ -13,7 +13,7 @@ struct LinkAge {
     private var lastSample: Int64 = 0
     private var lastHeard: Milliseconds?
     private var hasHeardTwice = false
-    /// Milliseconds to take off the life of what comes next.
+    /// Milliseconds to take off the life of what comes right behind the last `CLOCK`.
     private(set) var milliseconds: UInt64 = 0
 
     /// Takes note of a `CLOCK`.
@@ -37,8 +37,21 @@ struct LinkAge {
         milliseconds = overflows ? .max : UInt64(clamping: age)
     }
 
-    /// What is left of a life that was `remaining` when it was written.
-    func left(of remaining: Milliseconds) -> Milliseconds {
-        Milliseconds(remaining.value > milliseconds ? remaining.value - milliseconds : 0)
+    /// Milliseconds to take off the life of what is read at `now`.
+    ///
+    /// What was read long after the last `CLOCK` has waited: the broker would have told the time ahead of what it wrote
+    /// so long after it.
+    func milliseconds(at now: NIODeadline) -> UInt64 {
+        guard smallestDifference != nil else { return 0 }
+        let (since, overflows) = Int64(clamping: now.uptimeNanoseconds / 1_000_000)
+            .subtractingReportingOverflow(lastSample)
+        guard !overflows, since > Protocol.clockInterval.value else { return milliseconds }
+        return milliseconds.addingClamped(UInt64(since) - Protocol.clockInterval.value)
+    }
+
+    /// What is left of a life that was `remaining` when it was written, for what is read at `now`.
+    func left(of remaining: Milliseconds, at now: NIODeadline) -> Milliseconds {
+        let age = milliseconds(at: now)
+        return Milliseconds(remaining.value > age ? remaining.value - age : 0)
     }
 }

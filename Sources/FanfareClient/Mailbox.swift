@@ -65,8 +65,7 @@ struct Mailbox {
             guard case .gap(var known) = items[index] else { break }
             // A hole of unknown size, whose count is 0, stays one of its own.
             guard known.reason == gap.reason, (known.count == 0) == (gap.count == 0) else { continue }
-            let (count, overflows) = known.count.addingReportingOverflow(gap.count)
-            known.count = overflows ? .max : count
+            known.count = known.count.addingClamped(gap.count)
             known.isClosed = known.isClosed || gap.isClosed
             items[index] = .gap(known)
             return

@@ -26,7 +26,7 @@ package struct Histogram: Sendable, Equatable {
     }
 
     /// Values recorded.
-    package var count: UInt64 { counts.reduce(0, Self.added) }
+    package var count: UInt64 { counts.reduce(0) { $0.addingClamped($1) } }
 
     /// Counts a value.
     ///
@@ -41,13 +41,8 @@ package struct Histogram: Sendable, Equatable {
             let middle = (low + high) / 2
             if bounds[middle] < value { low = middle + 1 } else { high = middle }
         }
-        counts[low] = Self.added(counts[low], times)
+        counts[low] = counts[low].addingClamped(times)
         sum = min(sum + max(0, value) * Double(times), .greatestFiniteMagnitude)
-    }
-
-    private static func added(_ left: UInt64, _ right: UInt64) -> UInt64 {
-        let (sum, overflows) = left.addingReportingOverflow(right)
-        return overflows ? .max : sum
     }
 }
 

@@ -230,6 +230,8 @@ package enum Protocol {
     package static let namespaceDefault = "default"
     /// A client that understands `CLOCK` says so in its hello.
     package static let clockCapability = "clock"
+    /// How long after a `CLOCK` the broker writes messages without telling the time again.
+    package static let clockInterval = Milliseconds(50)
     /// A client that counts what it is sent and can go on with a session says so in its hello.
     package static let resumeCapability = "resume"
     /// The capabilities of clients this build knows.

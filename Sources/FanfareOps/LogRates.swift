@@ -147,10 +147,3 @@ package final class LogThrottle: Sendable {
         for summary in rates.withLock({ $0.end(at: now, all: all) }) { write(summary) }
     }
 }
-
-extension UInt64 {
-    func addingClamped(_ other: UInt64) -> UInt64 {
-        let (sum, overflows) = addingReportingOverflow(other)
-        return overflows ? .max : sum
-    }
-}

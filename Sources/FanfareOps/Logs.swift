@@ -1,3 +1,4 @@
+import FanfareModel
 package import Logging
 import Synchronization
 

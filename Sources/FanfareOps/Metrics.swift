@@ -68,8 +68,7 @@ package struct Metrics: Sendable {
         begin(name, .histogram, help)
         var count: UInt64 = 0
         for (bound, more) in zip(histogram.bounds + [.infinity], histogram.counts) {
-            let (sum, overflows) = count.addingReportingOverflow(more)
-            count = overflows ? .max : sum
+            count = count.addingClamped(more)
             line("\(name)_bucket", [("le", Self.number(bound))], Double(count))
         }
         line("\(name)_sum", [], histogram.sum)

@@ -16,7 +16,7 @@ struct LinkAgeTests {
         age.hear(Milliseconds(500), at: at(10_000))
         age.hear(Milliseconds(600), at: at(10_100))
         #expect(age.milliseconds == 0)
-        #expect(age.left(of: Milliseconds(70)) == Milliseconds(70))
+        #expect(age.left(of: Milliseconds(70), at: at(10_100)) == Milliseconds(70))
     }
 
     @Test("what waited in the socket while the process stood still is older by that time")
@@ -25,10 +25,22 @@ struct LinkAgeTests {
         age.hear(Milliseconds(500), at: at(10_000))
         age.hear(Milliseconds(600), at: at(13_100))
         #expect(age.milliseconds == 3_000)
-        #expect(age.left(of: Milliseconds(3_001)) == Milliseconds(1))
-        #expect(age.left(of: Milliseconds(2_000)) == Milliseconds(0))
+        #expect(age.left(of: Milliseconds(3_001), at: at(13_100)) == Milliseconds(1))
+        #expect(age.left(of: Milliseconds(2_000), at: at(13_100)) == Milliseconds(0))
         age.hear(Milliseconds(3_650), at: at(13_150))
         #expect(age.milliseconds == 0, "the link is quick again")
+    }
+
+    @Test func `what no new clock came ahead of has waited since 50 ms after the last one`() {
+        var age = LinkAge()
+        #expect(age.left(of: Milliseconds(70), at: at(10_000)) == Milliseconds(70), "no clock was told")
+        age.hear(Milliseconds(500), at: at(10_000))
+        #expect(age.left(of: Milliseconds(70), at: at(10_050)) == Milliseconds(70), "it may have been written just now")
+        #expect(age.left(of: Milliseconds(70), at: at(10_060)) == Milliseconds(60))
+        #expect(age.left(of: Milliseconds(1_000), at: at(13_000)) == Milliseconds(0))
+        age.hear(Milliseconds(3_400), at: at(13_000))
+        #expect(age.left(of: Milliseconds(1_000), at: at(13_000)) == Milliseconds(900))
+        #expect(age.left(of: Milliseconds(1_000), at: at(13_060)) == Milliseconds(890))
     }
 
     @Test("a first sample that came late is corrected by a quicker one")
@@ -51,9 +63,10 @@ struct LinkAgeTests {
         #expect(age.milliseconds == 0)
         age.hear(Milliseconds(.max), at: at(0))
         age.hear(Milliseconds(.max), at: .uptimeNanoseconds(.max))
-        #expect(age.left(of: Milliseconds(1)) == Milliseconds(0))
+        #expect(age.left(of: Milliseconds(1), at: .uptimeNanoseconds(.max)) == Milliseconds(0))
         age.hear(Milliseconds(0), at: .uptimeNanoseconds(.max))
-        #expect(age.left(of: Milliseconds(1)) == Milliseconds(1), "another clock")
+        #expect(age.left(of: Milliseconds(1), at: .uptimeNanoseconds(.max)) == Milliseconds(1), "another clock")
+        #expect(age.left(of: Milliseconds(1), at: at(0)) == Milliseconds(1), "an own clock that went back")
     }
 
     @Test("on a link that goes on the time now comes first, and what is repeated is as old as it is")

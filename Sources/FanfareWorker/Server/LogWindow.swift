@@ -20,7 +20,7 @@ struct LogWindow: Sendable {
     /// - Returns: How many lines were kept back since the last that was written; `nil` when this one is to be kept back.
     mutating func admit(at now: Instant) -> UInt64? {
         if let end, now < end {
-            suppressed = suppressed.addingReportingOverflow(1).overflow ? .max : suppressed + 1
+            suppressed = suppressed.addingClamped(1)
             return nil
         }
         end = now.advanced(by: length)

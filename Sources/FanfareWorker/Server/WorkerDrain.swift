@@ -31,13 +31,6 @@ package struct DrainPlan: Sendable, Equatable {
     }
 }
 
-extension UInt64 {
-    fileprivate func addingClamped(_ other: UInt64) -> UInt64 {
-        let (sum, overflows) = addingReportingOverflow(other)
-        return overflows ? .max : sum
-    }
-}
-
 /// How many sockets a drain closes in each of its steps: the same share of its time for each, and no more than
 /// ``stepMilliseconds`` for one, so that a worker with few sockets is done soon. Pure.
 struct DrainPace {
