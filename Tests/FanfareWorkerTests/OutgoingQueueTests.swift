@@ -269,7 +269,7 @@ private struct NaiveQueue {
         }
         if bounds.policy == .disconnect, !fits(bounds) {
             items = before
-            return .overflow
+            return .overflow(added.count)
         }
         while bounds.policy == .dropOldest, !fits(bounds) {
             items.removeFirst()

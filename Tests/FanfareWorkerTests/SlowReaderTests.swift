@@ -81,6 +81,23 @@ import Testing
         #expect((health.counters.outgoingOverflow > 0) == (policy == .disconnect))
     }
 
+    @Test func `what a member that is disconnected misses is counted to the message`() async throws {
+        var limits = WorkerLimits()
+        limits.outgoingMessages = 40
+        limits.closeWithin = Milliseconds(1_000_000)
+        let run = try await DescriptorRun(limits, members: 1)
+        var sent = 0
+        while try await run.health().counters.closes == [:] {
+            try await run.publish(sent..<(sent + 4))
+            sent += 4
+        }
+        let missed = Int(try await run.health().counters.outgoingOverflow)
+        run.startReading([0])
+        let heard = try await run.finish().map(Heard.init)
+        #expect(heard[0].closeCode == 1_013)
+        #expect(heard[0].numbers == Array(0..<(sent - missed)))
+    }
+
     @Test func `a message to one socket is bounded like one to its group`() async throws {
         var limits = WorkerLimits()
         limits.outgoingPolicy = .dropNewest

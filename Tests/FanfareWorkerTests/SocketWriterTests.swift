@@ -81,7 +81,7 @@ import Testing
         let bounds = OutgoingQueue.Bounds(messages: 30, bytes: 1_048_576, policy: .disconnect)
         let written = try await run.onLoop { writer in
             var written = 0
-            while writer.send(numbered(written), bounds) != .overflow { written += 1 }
+            while writer.send(numbered(written), bounds) != .overflow(1) { written += 1 }
             #expect(writer.waitingSince == 9)
             let discarded = writer.discardWaiting()
             #expect(discarded == 30)

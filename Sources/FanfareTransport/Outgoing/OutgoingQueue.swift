@@ -44,8 +44,8 @@ package struct OutgoingQueue {
         case admitted
         /// So many messages were dropped by policy, these or older ones.
         case dropped(Int)
-        /// Nothing was taken: the policy is to disconnect.
-        case overflow
+        /// None of these messages, so many, was taken: the policy is to disconnect.
+        case overflow(Int)
     }
 
     private struct Chunk {
@@ -138,7 +138,9 @@ package struct OutgoingQueue {
         var dropped = 0
         switch bounds.policy {
         case .disconnect:
-            guard fits(messages + added.count, chunkBytes + added.bytes.count, bounds) else { return .overflow }
+            guard fits(messages + added.count, chunkBytes + added.bytes.count, bounds) else {
+                return .overflow(added.count)
+            }
         case .dropNewest:
             dropped = added.keepFirst { fits(messages + $0, chunkBytes + $1, bounds) }
         case .dropOldest:

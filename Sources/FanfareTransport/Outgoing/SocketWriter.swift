@@ -18,8 +18,8 @@ package final class SocketWriter {
         case pending
         /// As `pending`, but so many messages, these or older ones, were dropped by the policy.
         case dropped(Int)
-        /// Nothing more may wait here: the caller gives up on this peer.
-        case overflow
+        /// Nothing more may wait here, and so many messages were not taken: the caller gives up on this peer.
+        case overflow(Int)
         /// The peer is gone, or the channel is closed; the caller closes when its own loop is done.
         case failed
     }
@@ -161,7 +161,7 @@ package final class SocketWriter {
         return switch waiting().queue.append(frames.keep(), taken: taken, at: now, within: bounds) {
         case .admitted: .pending
         case .dropped(let count): .dropped(count)
-        case .overflow: .overflow
+        case .overflow(let count): .overflow(count)
         }
     }
 

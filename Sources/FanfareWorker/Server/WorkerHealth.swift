@@ -74,7 +74,8 @@ public struct WorkerCounters: Sendable, Equatable {
     public var missed: UInt64 = 0
     /// Messages dropped at the bound of what waits for a socket whose peer does not read: reason `full`.
     public var outgoingFull: UInt64 = 0
-    /// Messages that waited for slow readers when these were disconnected: reason `link_overflow`.
+    /// Messages that waited for slow readers when these were disconnected, and those for which there was no room any
+    /// more: reason `link_overflow`.
     public var outgoingOverflow: UInt64 = 0
     /// Sockets closed because their peers read too slowly.
     public var slowReadersClosed: UInt64 = 0

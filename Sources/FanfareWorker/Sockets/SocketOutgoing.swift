@@ -44,15 +44,17 @@ extension Socket {
         switch outcome {
         case .written, .pending: break
         case .dropped(let messages): worker.dropped(messages, of: self, .full)
-        case .overflow: readsTooSlowly()
+        case .overflow(let messages): readsTooSlowly(missing: messages)
         case .failed: abandon(.abnormal)
         }
     }
 
     /// Gives up on a peer that does not read: it gets the rest of the message that has begun and a close frame.
-    func readsTooSlowly() {
+    ///
+    /// - Parameter messages: Could not even wait.
+    func readsTooSlowly(missing messages: Int = 0) {
         guard takesFrames else { return }
-        let discarded = writer?.discardWaiting() ?? 0
+        let discarded = (writer?.discardWaiting() ?? 0) + messages
         worker.counters.slowReadersClosed += 1
         if discarded > 0 { worker.dropped(discarded, of: self, .linkOverflow) }
         close(.tryAgainLater, reason: "this client reads too slowly")
