@@ -87,7 +87,7 @@ import Testing
     private static func squeezed(_ count: Int) -> [UInt8] {
         var frame: [UInt8] = []
         Compressor(leastBytes: 0).append(.binary, [UInt8](repeating: 0, count: count), windowBits: 15, to: &frame)
-        return ClientFrame.bytes(first: 0xc2, Array(frame[2...]))
+        return ClientFrame.bytes(first: 0xc2, Array(frame[(frame[1] == 126 ? 4 : 2)...]))
     }
 
     @Test("What a client may not compress ends with the right code", arguments: violations)
@@ -107,6 +107,19 @@ import Testing
         }
         var unagreed = WebSocketParser(limits: limits)
         #expect(throws: WebSocketViolation.self) { try unagreed.events(bytes) }
+    }
+
+    @Test func `what inflates to much is one client's due in a turn`() throws {
+        var parser = WebSocketParser(limits: WorkerLimits(), inflater: Inflater())
+        let (small, large) = (Self.squeezed(30_000), Self.squeezed(100_000))
+        var bytes = small + small + small + large + large + small
+        var taken: [Int] = []
+        while !bytes.isEmpty {
+            let count = try bytes.withUnsafeBytes { try parser.feed($0, atMost: 100) { _ in } }
+            taken.append(count)
+            bytes.removeFirst(count)
+        }
+        #expect(taken == [3 * small.count, large.count, large.count, small.count])
     }
 
     @Test func `without agreement the bit for compression is refused at the first byte`() {

@@ -128,6 +128,84 @@ import Testing
         try await place.stop()
     }
 
+    /// A client's frame with `count` letters, compressed.
+    private static func squeezed(_ count: Int) -> [UInt8] {
+        var frame: [UInt8] = []
+        Compressor(level: 9).append(.text, [UInt8](repeating: 0x78, count: count), windowBits: 15, to: &frame)
+        return ClientFrame.bytes(first: 0xc1, Array(frame[4...]))
+    }
+
+    private static func compressing() -> WorkerLimits {
+        var limits = WorkerLimits()
+        limits.compression = true
+        return limits
+    }
+
+    @Test func `compressed messages are held back by what they inflate to`() async throws {
+        let place = try await Place.start()
+        let gate = Gate()
+        let chronicle = Chronicle()
+        let worker = try await place.worker(
+            "only",
+            Self.compressing(),
+            router: .serving { _, _ in
+                Scripted(text: { text, _ in
+                    chronicle.note("\(text.utf8.count)")
+                    try await gate.pass()
+                })
+            }
+        )
+        let client = try await TestClient.knock(
+            worker.port,
+            "/ws/",
+            headers: "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+        )
+        _ = await client.head()
+        // All of it in one read.
+        try await client.write(Array(Array(repeating: Self.squeezed(600_000), count: 12).joined()))
+        await chronicle.reach(1)
+        try await eventually { try await worker.health().counters.messagesIn >= 3 }
+        try await Task.sleep(for: .milliseconds(500))
+        #expect(try await worker.health().counters.messagesIn == 3)
+        gate.open()
+        #expect(await chronicle.reach(12).count == 12)
+        try await place.stop()
+    }
+
+    @Test func `a client that leaves compressed messages behind costs a bounded number of bytes`() async throws {
+        let place = try await Place.start()
+        let gate = Gate()
+        let chronicle = Chronicle()
+        let worker = try await place.worker(
+            "only",
+            Self.compressing(),
+            router: .serving { _, _ in
+                Scripted(
+                    text: { text, _ in
+                        chronicle.note("\(text.utf8.count)")
+                        try await gate.pass()
+                    },
+                    ended: { code, _, _ in chronicle.note("ended \(code.rawValue)") }
+                )
+            }
+        )
+        let client = try await TestClient.knock(
+            worker.port,
+            "/ws/",
+            headers: "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+        )
+        _ = await client.head()
+        try await client.write(Array(Array(repeating: Self.squeezed(1_000_000), count: 40).joined()))
+        await client.close()
+        try await eventually { try await worker.health().sockets == 0 }
+        let counters = try await worker.health().counters
+        #expect(counters.messagesIn < 25)
+        #expect(counters.refusals == ["waiting_frames": 1])
+        gate.open()
+        try await eventually { chronicle.all.last == "ended 1013" }
+        try await place.stop()
+    }
+
     @Test func `messages that wait for the handlers of a connection that ends are given up and reported`() async throws
     {
         let place = try await Place.start()

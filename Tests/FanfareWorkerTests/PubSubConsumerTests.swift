@@ -106,6 +106,22 @@ private func message(_ group: String, _ message: MessageValue) -> MessageValue {
         #expect(client.isReading == true)
     }
 
+    @Test func `large commands that come although reading has stopped are bounded by their bytes`() throws {
+        let place = PubSubPlace()
+        let client = try place.client()
+        place.worker.broker.acknowledges = false
+        _ = try client.ask(#"{"subscribe": ["a"]}"#)
+        let large = ClientFrame.text(String(repeating: " ", count: 1_000_000))
+        var sent = 0
+        while client.socket.takesFrames, sent < 40 {
+            try client.receive(large)
+            sent += 1
+        }
+        #expect(sent < 25)
+        #expect(place.worker.worker.counters.refusals == ["waiting_commands": 1])
+        #expect(place.worker.worker.counters.closes == [1_013: 1])
+    }
+
     @Test func `commands that wait when the connection ends are dropped`() throws {
         let place = PubSubPlace()
         let client = try place.client()

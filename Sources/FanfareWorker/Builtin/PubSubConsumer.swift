@@ -110,7 +110,9 @@ final class PubSubConsumer: SocketService {
         case .admitted: break
         }
         guard seat.isBusy else { return carryOut(text, socket, seat) }
-        guard seat.waiting.count < Self.waitingMaximum + Self.lateMaximum else {
+        guard seat.waiting.count < Self.waitingMaximum + Self.lateMaximum,
+            seat.waitingBytes <= socket.worker.limits.waitingBytes
+        else {
             socket.worker.refused("waiting_commands", peer: socket.remote)
             return socket.close(.tryAgainLater, reason: "commands come faster than they are carried out")
         }

@@ -159,7 +159,9 @@ final class ConsumerSession<C: Consumer> {
             socket.worker.refused("message_rate", peer: socket.remote)
             return socket.close(.policyViolation, reason: "too many messages")
         }
-        guard framesWaiting < service.options.waitingFrames + Self.framesMaximum else {
+        guard framesWaiting < service.options.waitingFrames + Self.framesMaximum,
+            bytesWaiting <= socket.worker.limits.waitingBytes
+        else {
             socket.worker.refused("waiting_frames")
             return socket.close(.tryAgainLater, reason: "messages come faster than they are handled")
         }

@@ -81,11 +81,15 @@ public struct WorkerLimits: Sendable, Equatable {
 
     /// Frames of one client handled in one turn of the loop. Its others wait behind the other clients, and nothing more
     /// is read of it, so that who floods with tiny frames keeps nobody waiting. The bytes are bounded anyway: one read
-    /// of at most 64 KiB a turn.
+    /// of at most 64 KiB a turn, and of compressed messages those that inflate to as many.
     public var framesPerTurn = 256
 
     /// The documented defaults.
     public init() {}
+
+    /// Bytes of one client's messages that may wait for its consumer. From ``messageBytes`` on it is not read; more comes
+    /// only of what was read before, and when it leaves and the kernel hands over all it holds. More: close 1013.
+    var waitingBytes: Int { messageBytes + 16 * 1_048_576 }
 
     /// The bounds of what waits for one socket.
     var outgoing: OutgoingQueue.Bounds {

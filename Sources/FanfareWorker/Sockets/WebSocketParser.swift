@@ -52,6 +52,9 @@ struct WebSocketParser {
     /// The payload of the control frame being read.
     private var control: [UInt8] = []
 
+    /// Bytes that messages may inflate to in one call before it ends: as many as one read brings.
+    private static let inflatedBytesMaximum = 65_536
+
     /// - Parameters:
     ///   - limits: Bounds the bytes of a message, compressed and inflated, and its fragments.
     ///   - inflater: The loop's, when permessage-deflate was agreed with the client.
@@ -62,7 +65,7 @@ struct WebSocketParser {
     }
 
     /// Takes what one read brought, or the first frames of it, and calls `event` for everything that is complete, in
-    /// order.
+    /// order. A few bytes may inflate to a thousand times as many: beyond 64 KiB of them it ends with that message.
     ///
     /// - Parameters:
     ///   - bytes: Any piece of the stream.
@@ -76,6 +79,7 @@ struct WebSocketParser {
         _ event: (WebSocketEvent) -> Void
     ) throws(WebSocketViolation) -> Int {
         var left = frames
+        var inflatedBytes = 0
         do throws(WebSocketViolation) {
             var position = 0
             while position < bytes.count {
@@ -92,9 +96,9 @@ struct WebSocketParser {
                     return bytes.count
                 }
                 if stage == .payload, payloadSeen == header.length {
-                    try finish(event)
+                    inflatedBytes += try finish(event)
                     left -= 1
-                    if left == 0 { return position }
+                    if left == 0 || inflatedBytes >= Self.inflatedBytesMaximum { return position }
                 }
             }
             return bytes.count
@@ -110,7 +114,10 @@ struct WebSocketParser {
         _ bytes: UnsafeRawBufferPointer,
         _ event: (WebSocketEvent) -> Void
     ) throws(WebSocketViolation) {
-        _ = try feed(bytes, atMost: .max, event)
+        var taken = 0
+        while taken < bytes.count {
+            taken += try feed(UnsafeRawBufferPointer(rebasing: bytes[taken...]), atMost: .max, event)
+        }
     }
 
     /// Checks a complete header against the message it belongs to.
@@ -166,7 +173,8 @@ struct WebSocketParser {
         }
     }
 
-    private mutating func finish(_ event: (WebSocketEvent) -> Void) throws(WebSocketViolation) {
+    /// - Returns: The bytes that a message inflated to.
+    private mutating func finish(_ event: (WebSocketEvent) -> Void) throws(WebSocketViolation) -> Int {
         stage = .header
         defer { header = FrameHeader() }
         if header.opcode.isControl {
@@ -175,11 +183,18 @@ struct WebSocketParser {
             try finishControl(payload, event)
         } else if header.isFinal {
             let isText = messageOpcode == .text
+            let inflates = messageIsCompressed
             let payload = try takeMessage()
-            guard isText else { return event(.binary(payload)) }
-            guard let text = String(validating: payload, as: UTF8.self) else { throw Self.notUTF8 }
-            event(.text(text))
+            let inflatedBytes = inflates ? payload.count : 0
+            if isText {
+                guard let text = String(validating: payload, as: UTF8.self) else { throw Self.notUTF8 }
+                event(.text(text))
+            } else {
+                event(.binary(payload))
+            }
+            return inflatedBytes
         }
+        return 0
     }
 
     private static let notUTF8 = WebSocketViolation(.invalidPayload, "text that is not UTF-8")
