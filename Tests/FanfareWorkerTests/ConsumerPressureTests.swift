@@ -206,6 +206,41 @@ import Testing
         try await place.stop()
     }
 
+    @Test func `messages behind a handler that fails are given up and reported`() async throws {
+        let place = try await Place.start()
+        let gate = Gate()
+        let chronicle = Chronicle()
+        let socket = Handed<WebSocket>()
+        let worker = try await place.worker(
+            "only",
+            router: .serving { _, _ in
+                Scripted(
+                    groups: ["g"],
+                    connected: { socket.give($0) },
+                    told: { text, _ in
+                        chronicle.note(text)
+                        try await gate.pass()
+                        if text == "second" { throw Mishap() }
+                    },
+                    ended: { _, _, _ in chronicle.note("ended") }
+                )
+            }
+        )
+        let client = try await TestClient.open(worker.port, "/ws/")
+        let (layer, name) = (try await socket.take().layer, try await socket.take().channelName)
+        try await layer.send(Line(text: "first"), type: "line.one", to: name)
+        await chronicle.reach(1)
+        for text in ["second", "third"] { try await layer.send(Line(text: text), type: "line.one", to: name) }
+        try await layer.groupSend(Line(text: "fourth"), type: "line.one", to: "g")
+        try await layer.groupSend(Line(text: "seen"), type: "line.all", to: "g")
+        #expect(try await client.frame()?.text == "seen")
+        gate.open()
+        #expect(await chronicle.reach(3) == ["first", "second", "ended"])
+        #expect(try await worker.health().counters.ownerGone == 2)
+        try await eventually { try await place.drops("owner_gone") == 2 }
+        try await place.stop()
+    }
+
     @Test func `messages that wait for the handlers of a connection that ends are given up and reported`() async throws
     {
         let place = try await Place.start()

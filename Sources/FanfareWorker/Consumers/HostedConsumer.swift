@@ -114,6 +114,9 @@ final class ConsumerSession<C: Consumer> {
         let taken: (() -> Void)?
         /// A hole in the order, which is no message.
         var missed: Missed?
+
+        /// Whether it is a message of the channel layer.
+        var isMessage: Bool { !isFrame && missed == nil }
     }
 
     private let service: HostedConsumer<C>
@@ -219,7 +222,7 @@ final class ConsumerSession<C: Consumer> {
         guard !missed.isEmpty else { return }
         waiting.removeAll { !$0.isFrame }
         for event in missed { event.taken?() }
-        let messages = missed.count { $0.missed == nil }
+        let messages = missed.count { $0.isMessage }
         if messages > 0 { socket.worker.link.gaveUp(messages, of: socket) }
     }
 
@@ -250,32 +253,36 @@ final class ConsumerSession<C: Consumer> {
             framesWaiting -= batch.count { $0.isFrame }
             bytesWaiting -= batch.reduce(0) { $0 + $1.bytes }
             for event in batch { event.taken?() }
-            start(batch.map(\.handler))
+            start(batch)
         }
         if framesWaiting == 0 { setReading(true) }
         if let ending, running == 0, waiting.isEmpty, !hasEnded {
             hasEnded = true
-            start([ending.handler])
+            start([Event(handler: ending.handler, isFrame: true, bytes: 0, taken: nil)])
         }
     }
 
     private var hasEnded = false
     private var isCancelled = false
 
-    private func start(_ handlers: [Handler]) {
+    private func start(_ batch: [Event]) {
         running += 1
         lastTask += 1
         let (id, consumer, webSocket) = (lastTask, consumer, webSocket)
         let session = NIOLoopBound(self, eventLoop: socket.worker.eventLoop)
+        let (handlers, areMessages) = (batch.map(\.handler), batch.map(\.isMessage))
         tasks[id] = Task {
             var failure: (any Error)?
+            var begun = 0
             let begunAt = NIODeadline.now()
             for handler in handlers where failure == nil {
+                begun += 1
                 do { try await handler(consumer, webSocket) } catch { failure = error }
             }
             let thrown = failure
             let took = NIODeadline.now() - begunAt
-            session.eventLoop.execute { session.value.finished(id, handlers.count, took, thrown) }
+            let (ran, left) = (begun, areMessages.dropFirst(begun).count { $0 })
+            session.eventLoop.execute { session.value.finished(id, ran, took, thrown, leaving: left) }
         }
         // `disconnect` still runs, for what it can do without waiting.
         if isCancelled { tasks[id]?.cancel() }
@@ -284,11 +291,20 @@ final class ConsumerSession<C: Consumer> {
     /// - Parameters:
     ///   - handlers: How many the task ran.
     ///   - took: The time of all of them.
-    private func finished(_ id: Int, _ handlers: Int, _ took: TimeAmount, _ failure: (any Error)?) {
+    ///   - failure: What the last one threw.
+    ///   - messages: Of the channel layer, behind the one that failed: nobody handles them any more.
+    private func finished(
+        _ id: Int,
+        _ handlers: Int,
+        _ took: TimeAmount,
+        _ failure: (any Error)?,
+        leaving messages: Int
+    ) {
         let seconds = Double(took.nanoseconds) / 1e9 / Double(handlers)
         socket.worker.tally.handlerSeconds.record(seconds, times: UInt64(handlers))
         tasks[id] = nil
         running -= 1
+        if messages > 0 { socket.worker.link.gaveUp(messages, of: socket) }
         if let failure, !(failure is SocketClosed), !isCancelled { failed(failure) }
         guard hasEnded, running == 0 else { return run() }
         finish()
