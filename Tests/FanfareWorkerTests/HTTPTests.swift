@@ -68,6 +68,23 @@ import Testing
         await worker.stop(within: Milliseconds(200))
     }
 
+    @Test(arguments: [("POST /nowhere", 404), ("PUT /", 405), ("POST /ws", 405), ("POST /%zz", 400)])
+    func `nobody waits for a body that nothing takes`(request: String, status: Int) async throws {
+        var router = Router()
+        router.post("/") { _, _ in .text("taken") }
+        router.webSocket("/ws") { _, _ in Scripted() }
+        let worker = try await Place.lonelyWorker(router: router)
+        for header in ["Content-Length: 100000", "Transfer-Encoding: chunked"] {
+            let head = "\(request) HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\(header)\r\n\r\n"
+            let answer = try await TestClient.ask(worker.port, head)
+            #expect(answer.head.hasPrefix("HTTP/1.1 \(status) "))
+            #expect(!answer.body.isEmpty)
+        }
+        #expect(try await worker.health().counters.responses == [status: 2])
+        #expect(try await worker.health().counters.refusals.values.reduce(0, +) == 2)
+        await worker.stop(within: Milliseconds(200))
+    }
+
     @Test func `a client that asks whether it may send is told to go on, or why not`() async throws {
         let worker = try await Self.counting()
         let client = try await TestClient.connect(worker.port)

@@ -106,6 +106,8 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
     }
 
     private func expectBody(_ head: HTTPRequestHead, _ request: Request, _ context: ChannelHandlerContext) {
+        // Strangers would have it kept for nothing.
+        if case .refused(let denial) = worker.router.find(request) { return refuse(denial) }
         let declared = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
         guard declared <= worker.limits.bodyBytes else { return refuseBody() }
         self.request = request
