@@ -132,6 +132,36 @@ import Testing
         try await place.stop()
     }
 
+    @Test func `what is sent before the acceptance is bounded, one message alone fits, and the rest is counted`()
+        async throws
+    {
+        let place = try await Place.start()
+        var limits = WorkerLimits()
+        limits.outgoingBytes = 100_000
+        let worker = try await place.worker(
+            "only",
+            limits,
+            router: .serving { request, _ in
+                Scripted(connected: { socket in
+                    let large = String(repeating: "x", count: 150_000)
+                    try await socket.send(large)
+                    if request.rawQuery == "two" { try await socket.send(large) }
+                })
+            }
+        )
+        let one = try await TestClient.open(worker.port, "/ws/")
+        #expect(try await one.frame()?.text.utf8.count == 150_000)
+        try await one.write(ClientFrame.text("question"))
+        #expect(try await one.frame()?.text == "question")
+        #expect(try await worker.health().counters.outgoingOverflow == 0)
+        let two = try await TestClient.open(worker.port, "/ws/?two")
+        #expect(try await two.frame()?.text.utf8.count == 150_000)
+        #expect(try await two.frame()?.closeCode == 1_013)
+        #expect(try await worker.health().counters.outgoingOverflow == 1)
+        try await eventually { try await place.drops("link_overflow") == 1 }
+        try await place.stop()
+    }
+
     @Test func `connect may refuse with a status and a body, and a failure in it is a 500 or a close`() async throws {
         let place = try await Place.start()
         let chronicle = Chronicle()

@@ -1,3 +1,4 @@
+import FanfareModel
 import FanfareTransport
 
 /// One WebSocket, from the joining of its groups on: its messages in, its frames out. Knows nothing of NIO's pipeline.
@@ -242,9 +243,10 @@ package final class Socket {
         compressed.withUnsafeBytes { send(frames: $0) }
     }
 
-    /// Keeps frames until there is a connection to write them to.
+    /// Keeps frames until there is a connection to write them to; one message alone always fits.
     func hold(_ frames: UnsafeRawBufferPointer) {
-        guard held.count + frames.count <= worker.limits.outgoingBytes else {
+        guard held.isEmpty || held.count + frames.count <= worker.limits.outgoingBytes else {
+            worker.dropped(WebSocketMessages(Array(frames)).count, of: self, .linkOverflow)
             return close(.tryAgainLater, reason: "too much was sent before the connection was accepted")
         }
         held.append(contentsOf: frames)
