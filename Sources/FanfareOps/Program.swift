@@ -94,10 +94,10 @@ package enum Program {
         signal(SIGHUP, SIG_IGN)
         raiseOpenFiles(logger)
         let (signals, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingOldest(1))
-        let sources = trapSignals(name, stopWithin: stopWithin, first: continuation)
+        let ends = await trapEnds(name, stopWithin: stopWithin, first: continuation)
         // Before the start: what that has taken up would be lost with the process.
         let (hangups, hangupContinuation) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
-        let hangup = trapHangups(hangupContinuation)
+        let hangup = await trap(SIGHUP, on: DispatchQueue(label: "fanfare.reload")) { hangupContinuation.yield() }
         let (ready, parts) = try await start()
         logger.notice(
             "ready",
@@ -125,7 +125,7 @@ package enum Program {
         let watching = Task { await notices.watch(parts.compactMap(\.turn)) }
         defer { for task in [waiting, reloading, watching] { task.cancel() } }
         try await group.run()
-        withExtendedLifetime((sources, hangup)) {
+        withExtendedLifetime((ends, hangup)) {
             Logs.flush()
             logger.notice("stopped")
         }
@@ -145,26 +145,34 @@ package enum Program {
         }
     }
 
-    private static func trapHangups(_ continuation: AsyncStream<Void>.Continuation) -> any DispatchSourceSignal {
-        let source = DispatchSource.makeSignalSource(signal: SIGHUP, queue: DispatchQueue(label: "fanfare.reload"))
-        source.setEventHandler { continuation.yield() }
-        source.resume()
+    /// Handles a signal from the return on. Dispatch takes its time to begin: until then the signal does what it did.
+    private static func trap(
+        _ number: Int32,
+        on queue: DispatchQueue,
+        _ handle: @escaping @Sendable () -> Void
+    ) async -> any DispatchSourceSignal {
+        let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+        source.setEventHandler(handler: handle)
+        await withCheckedContinuation { registered in
+            source.setRegistrationHandler { registered.resume() }
+            source.resume()
+        }
         return source
     }
 
     /// Hands the first SIGTERM or SIGINT to `first` and ends the process on the second.
     ///
     /// On Dispatch and not in a task: a second signal must work even when nothing else does.
-    private static func trapSignals(
+    private static func trapEnds(
         _ name: String,
         stopWithin: Milliseconds,
         first: AsyncStream<Int32>.Continuation
-    ) -> [any DispatchSourceSignal] {
+    ) async -> [any DispatchSourceSignal] {
         let queue = DispatchQueue(label: "fanfare.signals")
         let count = SignalCount()
-        return [SIGTERM, SIGINT].map { number in
-            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
-            source.setEventHandler {
+        var sources: [any DispatchSourceSignal] = []
+        for number in [SIGTERM, SIGINT] {
+            let source = await trap(number, on: queue) {
                 guard count.next() == 1 else { end(name, "stopped at once by a second signal", 128 + number) }
                 let patience = stopWithin.value + patienceMilliseconds
                 queue.asyncAfter(deadline: .now() + .milliseconds(Int(clamping: patience))) {
@@ -172,9 +180,9 @@ package enum Program {
                 }
                 first.yield(number)
             }
-            source.resume()
-            return source
+            sources.append(source)
         }
+        return sources
     }
 
     /// Each socket is a descriptor: take as many as the system lets this user have.
