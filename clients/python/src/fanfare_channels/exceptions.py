@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Type
+from typing import Any, Dict, Tuple, Type
 
 from channels.exceptions import ChannelFull, MessageTooLarge
 
@@ -24,6 +24,10 @@ class BrokerRefused(RuntimeError):
         super().__init__(text)
         self.code = code
         self.retry = retry
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        """Made again from all its arguments: Celery and process pools pickle what a task raises."""
+        return type(self), (self.code, str(self), self.retry)
 
 
 class Undecodable(ValueError):

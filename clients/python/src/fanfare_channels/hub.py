@@ -363,10 +363,10 @@ class HubBase(Writing):
         self.drops.clear()
         self.report_is_urgent = self.must_report = False
         calls, self.calls = self.calls, {}
-        failure = BrokerUnavailable(f"the link to the broker broke: {reason}")
         self.lost()
         for port, waiter, _ in calls.values():
-            self.give(port, waiter, failure)
+            # Each has its own: one that is raised by many carries the tracebacks of all who had it before.
+            self.give(port, waiter, BrokerUnavailable(f"the link to the broker broke: {reason}"))
         self.kick()
 
     def lost(self) -> None:

@@ -349,16 +349,15 @@ class Hub(Pushes):
                         self.given_up_token = None
             elif self.resume_token is not None:
                 self.session_over(reason)
-            failure = BrokerUnavailable(reason)
             for box in self.mailboxes.values():
                 while box.waiters:
-                    self.give(*box.waiters.popleft(), failure)
+                    self.give(*box.waiters.popleft(), BrokerUnavailable(reason))
             for reader in self.readers.values():
                 if reader.future is not None:
-                    self.give(reader.port, reader.future, failure)
+                    self.give(reader.port, reader.future, BrokerUnavailable(reason))
             self.readers.clear()
             for waiter, _, _ in self.arrivals:
-                self.give(*waiter, failure)
+                self.give(*waiter, BrokerUnavailable(reason))
             self.arrivals.clear()
             self.kick()
         if self.keeper is not None:
