@@ -251,6 +251,24 @@ def test_the_child_of_a_fork_has_a_connection_of_its_own(layer, is_loop_running)
     assert asyncio.run(layer.group_channels("g")) == [channel]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_layers_that_were_closed_before_a_fork_keep_no_other_from_forgetting_the_parents(make_layer):
+    layers = [make_layer() for _ in range(6)]
+    for layer in layers:
+        layer.send_sync("queue", {})
+    keepers = [layer.hub().keeper for layer in layers[:-1]]
+    for layer in layers[:-1]:
+        layer.close_sync()
+    for keeper in keepers:
+        keeper._thread.join(30)
+    pid = os.fork()
+    if pid == 0:
+        # What a layer holds here would be the parent's connection.
+        os._exit(sum(layer._hub is not None for layer in layers))
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
 def test_a_process_that_is_killed_takes_its_members_with_it(layer, broker):
     code = f"""
         import asyncio, sys, time

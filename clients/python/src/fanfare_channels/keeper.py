@@ -85,8 +85,10 @@ class Keeper:
 
     def abandon(self) -> None:
         """In the child of a fork, where there is no such thread."""
-        os.close(self._wake_in)
-        os.close(self._wake_out)
+        for descriptor in (self._wake_in, self._wake_out):
+            # The parent's thread has closed them if it was stopped before the fork.
+            if descriptor >= 0:
+                os.close(descriptor)
 
     # MARK: The thread
 
