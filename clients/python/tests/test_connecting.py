@@ -8,6 +8,7 @@ from proxies import Cutter, Scripted, welcome
 
 from fanfare_channels import BrokerUnavailable
 from fanfare_channels import protocol as p
+from fanfare_channels.keeper import Keeper
 
 PATIENCE_SECONDS = 30
 
@@ -90,3 +91,26 @@ async def test_a_broker_that_said_it_stops_is_looked_for_soon(make_layer, folder
     finally:
         layer.close_sync()
         scripted.stop()
+
+
+@pytest.mark.parametrize("call", ["send", "send_sync", "receive", "group_add"])
+async def test_a_thread_that_cannot_be_started_is_said_and_tried_again_at_the_next_call(make_layer, monkeypatch, call):
+    layer = make_layer()
+    arguments = {"receive": ["queue"], "group_add": ["g", "queue"]}.get(call, ["queue", {"n": 1}])
+
+    async def once():
+        if call == "send_sync":
+            await asyncio.get_running_loop().run_in_executor(None, layer.send_sync, *arguments)
+        else:
+            await asyncio.wait_for(getattr(layer, call)(*arguments), PATIENCE_SECONDS)
+
+    def fails(keeper):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as context:
+        context.setattr(Keeper, "start", fails)
+        with pytest.raises(BrokerUnavailable, match="can't start new thread"):
+            await once()
+    if call == "receive":
+        await make_layer().send("queue", {"n": 1})
+    await once()

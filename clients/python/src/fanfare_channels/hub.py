@@ -185,11 +185,11 @@ class HubBase(Writing):
             if self.link is not None:
                 return
             self.check_can_wait(deadline, size)
+            self.start()
             port = self.port(loop)
             future = loop.create_future()
             port.pending += 1
             self.wait_in_line((port, future), deadline is not None, size)
-            self.start()
         wait = None if deadline is None else max(deadline - time.monotonic(), 0)
         try:
             result = await asyncio.wait_for(future, wait)
@@ -225,10 +225,18 @@ class HubBase(Writing):
         return BrokerUnavailable(f"the broker is not reachable: {self.last_failure}")
 
     def start(self) -> None:
-        """Starts the keeper thread, which connects."""
-        if self.keeper is None and not self.stopped:
-            self.keeper = Keeper(self)
-            self.keeper.start()
+        """Starts the keeper thread, which connects. `BrokerUnavailable` if the process may have no more threads."""
+        if self.keeper is not None or self.stopped:
+            return
+        keeper: Optional[Keeper] = None
+        try:
+            keeper = Keeper(self)
+            keeper.start()
+        except (OSError, RuntimeError) as error:
+            if keeper is not None:
+                keeper.abandon()
+            raise BrokerUnavailable(f"the thread that connects cannot be started: {error}") from error
+        self.keeper = keeper
 
     # MARK: Reading
 

@@ -253,8 +253,8 @@ class Hub(Pushes):
             if self.link is not None:
                 return
             self.check_can_wait(deadline, size)
-            self.wait_in_line((None, wait), deadline is not None, size)
             self.start()
+            self.wait_in_line((None, wait), deadline is not None, size)
         while not wait.is_done:
             if deadline is not None and time.monotonic() >= deadline:
                 wait.is_done = True
