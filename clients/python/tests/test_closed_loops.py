@@ -40,3 +40,33 @@ def test_what_was_found_for_a_closed_loop_goes_to_the_next_reader(make_layer, is
     finally:
         first.close()
         second.close()
+
+
+class ClosesWhenWoken(asyncio.SelectorEventLoop):
+    """Is closed by its own thread just before another one wakes it."""
+
+    is_armed = False
+
+    def call_soon_threadsafe(self, *arguments, **options):
+        if self.is_armed:
+            self.close()
+        return super().call_soon_threadsafe(*arguments, **options)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_loop_that_is_closed_while_it_is_told_takes_no_message_with_it(make_layer, is_own):
+    layer, other = make_layer(), make_layer()
+    channel = layer.new_channel_name() if is_own else "queue"
+    first, second = ClosesWhenWoken(), asyncio.new_event_loop()
+    try:
+        forgotten = first.run_until_complete(begin(layer, channel))
+        waiting = second.run_until_complete(begin(layer, channel))
+        first.is_armed = True
+        other.send_sync(channel, {"n": 1})
+        eventually(first.is_closed, "nobody was given the message")
+        assert second.run_until_complete(asyncio.wait_for(waiting, PATIENCE_SECONDS)) == {"n": 1}
+        assert not forgotten.done()
+    finally:
+        first.close()
+        second.close()

@@ -422,7 +422,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         """Ends the session of this process, with its channels and memberships. The next use begins a new one."""
         hub = self._hub
         deadline = time.monotonic() + FINISH_SECONDS
-        while hub is not None and hub.link is not None and hub.link.unsent and time.monotonic() < deadline:
+        while hub is not None and hub.has_unsent and time.monotonic() < deadline:
             # The keeper writes it, and the loop goes on.
             await asyncio.sleep(FINISH_LOOK_SECONDS)
         self._close(0)

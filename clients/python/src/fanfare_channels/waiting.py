@@ -68,15 +68,15 @@ class Waiting:
 
     def kick(self) -> None:
         """Wakes the loops something was found for, once each."""
-        kicked, self.kicked = self.kicked, []
-        for port in kicked:
-            port.is_kicked = False
-            try:
-                port.loop.call_soon_threadsafe(self.empty, port)
-            except RuntimeError:
-                for _, result in port.outbox:
-                    self.return_result(result)
-                port.outbox = []
+        while self.kicked:
+            kicked, self.kicked = self.kicked, []
+            for port in kicked:
+                port.is_kicked = False
+                try:
+                    port.loop.call_soon_threadsafe(self.empty, port)
+                except RuntimeError:
+                    # It was closed a moment ago: what it was told others may have to hear.
+                    self.forget_closed()
 
     def empty(self, port: LoopPort) -> None:
         """Gives the tasks of a loop what other threads found for them, in that loop's thread."""

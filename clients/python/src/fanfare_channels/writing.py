@@ -57,6 +57,12 @@ class Writing(Waiting):
         """Whether the broker keeps replies that have arrived."""
         return self.received != self.reported and self.resume_token is not None
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits for the broker to read. May be asked without the lock: the link may go at any time."""
+        link = self.link
+        return link is not None and bool(link.unsent)
+
     def post(self, data: bytes) -> None:
         """Gathers a frame that wants no answer; it leaves with the next write."""
         if self.has_session:
