@@ -201,6 +201,7 @@ class Extras:
         self._names.check_channel(channel)
         hub = self.hub()
         self._check_own(channel, hub)
+        hub.check_outside()
         with hub.lock:
             box = hub.mailboxes.get(channel)
             if box is None:
@@ -259,6 +260,7 @@ class Extras:
     def statistics(self) -> Dict[str, Any]:
         """What this process knows of itself: mailboxes, unread messages, memberships, and what was missed by reason."""
         hub = self.hub()
+        hub.check_outside()
         with hub.lock:
             return {
                 "connected": hub.link is not None,

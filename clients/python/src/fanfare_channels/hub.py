@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -126,6 +125,8 @@ class HubBase(Writing):
 
         The answer is `None`, a value, or an exception. `action` runs when it passes, in the order of the stream.
         """
+        if self.is_inside():
+            self.check_outside()
         with self.lock:
             link = self.link
             if link is None:
@@ -472,7 +473,7 @@ class HubBase(Writing):
     def abandon(self) -> None:
         """In the child of a fork: forgets everything of the parent's, whose connection goes on."""
         self.stopped = True
-        self.lock = threading.Lock()
+        self.renew_lock()
         link, self.link = self.link, None
         if link is not None:
             link.is_dead = True

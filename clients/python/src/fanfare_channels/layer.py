@@ -152,7 +152,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         self._is_traced = tracing.is_available and trace is not False
         self._names = Names()
         self._locals = itertools.count(1)
-        self._starting = threading.Lock()
+        self._starting = threading.RLock()
         self._hub: Optional[Hub] = None
         self._literal_expiry = None if group_expiry is None else float(group_expiry)
         _layers.add(self)
@@ -175,6 +175,9 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                 if hub is not None and not is_own and not hub.stopped:
                     hub.abandon()
                 fresh = Hub(self.configuration, node)
+                if self._hub is not None and self._hub is not hub:
+                    # A finalizer that ran meanwhile was first.
+                    return self._hub
                 if hub is not None and is_own:
                     # A broker that has not heard the goodbye keeps the node for the session before.
                     fresh.given_up_token = hub.given_up_token
@@ -368,6 +371,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
 
     def _leave_without_link(self, hub: Hub, channel: str, group: str) -> bool:
         """Without a link: leaves the group that is remembered here, and tells the broker if the session goes on."""
+        hub.check_outside()
         with hub.lock:
             if hub.link is not None:
                 return False
@@ -416,6 +420,7 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
         """Nothing to do: there are no pools, and the connection is good for every loop. Reports what was read."""
         hub = self._hub
         if hub is not None and hub.pid == os.getpid():
+            hub.check_outside()
             hub.report_now()
 
     async def close(self) -> None:
@@ -447,7 +452,7 @@ def _let_go(hub: Hub) -> None:
 def _after_fork() -> None:
     """Runs in the child: what the parent's layers have stays the parent's."""
     for layer in list(_layers):
-        layer._starting = threading.Lock()
+        layer._starting = threading.RLock()
         hub, layer._hub = layer._hub, None
         if hub is not None:
             hub.abandon()

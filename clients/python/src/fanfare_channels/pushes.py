@@ -418,6 +418,7 @@ class Pushes(HubBase):
         """Called by the keeper: turns what has expired into holes, and sees to reports nobody else sends."""
         with self.lock:
             self.forget_closed()
+            self.take_over_requests()
             if self.next_expiry is not None and self.next_expiry <= now:
                 self._expire(now)
             if self.rejoin_at is not None and self.rejoin_at <= now:

@@ -51,6 +51,8 @@ class Hub(Pushes):
 
         Who stops waiting says so with `leave_line`.
         """
+        if self.is_inside():
+            self.check_outside()
         with self.lock:
             if self.stopped:
                 raise BrokerUnavailable(self.left or "this layer was closed")
@@ -153,6 +155,7 @@ class Hub(Pushes):
 
     async def take_shared(self, channel: str) -> HandOut:
         """The next message of a normal channel that is handed to this task."""
+        self.check_outside()
         loop = asyncio.get_running_loop()
         while True:
             with self.lock:
@@ -214,6 +217,7 @@ class Hub(Pushes):
         self, operation: int, rest: Tuple[Any, ...], action: Optional[Action] = None, again: bool = False
     ) -> Any:
         """`call` for a thread: blocks until the answer has come. May be called where a loop runs, which then stands."""
+        self.check_outside()
         deadline = self.deadline(again)
         while True:
             wait = ThreadWait()
@@ -237,6 +241,8 @@ class Hub(Pushes):
 
     def send_in_thread(self, operation: int, rest: Tuple[Any, ...]) -> None:
         """Writes a request that wants no answer. Raises `BrokerUnavailable` when there is no link to write it to."""
+        if self.is_inside():
+            return self.hand_over_request(frame((operation, None) + rest))
         deadline = self.deadline(False)
         while True:
             with self.lock:
@@ -248,6 +254,7 @@ class Hub(Pushes):
 
     def ready_in_thread(self, deadline: Optional[float], size: int = 0) -> None:
         """`ready` for a thread."""
+        self.check_outside()
         wait = ThreadWait()
         with self.lock:
             if self.link is not None:
@@ -310,6 +317,7 @@ class Hub(Pushes):
         """Blocks until what was sent without waiting has been written, at the latest until `deadline`."""
         while True:
             with self.lock:
+                self.take_over_requests()
                 link = self.link
                 if link is not None and not link.is_dead:
                     self.drain(link)
@@ -328,8 +336,13 @@ class Hub(Pushes):
     def close(self, within: float = FINISH_SECONDS) -> None:
         """Says goodbye, behind what was sent without waiting if the broker takes that within so many seconds.
 
-        Who waits is told; nothing can be sent or received any more.
+        Who waits is told; nothing can be sent or received any more. In the middle of a call of the same thread, which
+        a signal handler has interrupted, it is left to the keeper.
         """
+        if self.is_inside():
+            if self.keeper is not None:
+                self.keeper.stop()
+            return
         if not self.stopped:
             self.finish(time.monotonic() + within)
         with self.lock:

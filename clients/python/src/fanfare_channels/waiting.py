@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from .ports import Link, LoopPort
 
@@ -13,7 +13,7 @@ class Waiting:
     """The loops a hub has met. The lock guards everything a hub has."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.renew_lock()
         self.link: Optional[Link] = None
         self.ports: Dict[asyncio.AbstractEventLoop, LoopPort] = {}
         # The loop that watches the link for all, the one that is being served now, and those to be woken behind it.
@@ -23,6 +23,22 @@ class Waiting:
 
     def serve(self, link: Link, port: Optional[LoopPort]) -> None:
         raise NotImplementedError
+
+    def renew_lock(self) -> None:
+        """A lock nobody holds. It knows its owner, so that a thread can ask whether that is itself."""
+        self.lock = threading.RLock()
+        self.is_inside: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # As `Condition` asks.
+
+    def check_outside(self) -> None:
+        """Raises `RuntimeError` in a thread that holds the lock already, whose work here is half done.
+
+        It was interrupted by a signal handler, or by a finalizer that the garbage collector ran, and that one calls.
+        """
+        if self.is_inside():
+            raise RuntimeError(
+                "a signal handler or a finalizer has interrupted this thread in a call of the layer, and calls it: "
+                "send with send_sync(..., wait=False) or group_send_sync(..., wait=False) there, or in another thread"
+            )
 
     def port(self, loop: asyncio.AbstractEventLoop) -> LoopPort:
         """The port of the running loop. The first loop to ask watches the link from then on, until it is closed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, List, Optional, Set, Tuple
+from collections import deque
+from typing import Deque, Dict, List, Optional, Set, Tuple
 
 from . import requests
+from .exceptions import BrokerUnavailable, ChannelFull
 from .keeper import Keeper
 from .mailbox import Mailbox
 from .ports import NOT_NOW, Link, LoopPort
@@ -14,6 +16,8 @@ from .waiting import Waiting
 
 REPORT_SECONDS = 0.05
 """The protocol's bound for telling the broker what readers took."""
+HANDED_OVER_MOST = 1_000
+"""Requests that may wait for the keeper because their threads were in the middle of another."""
 
 
 class Writing(Waiting):
@@ -38,6 +42,8 @@ class Writing(Waiting):
         self.mailboxes: Dict[str, Mailbox] = {}
         self.dirty: Set[Mailbox] = set()
         self.drops: List[Tuple[str, Optional[str], int, int]] = []
+        # Requests of threads that were in the middle of another; nobody needs the lock to add to them.
+        self.handed_over: Deque[bytes] = deque()
         # When the timer that reports what is dirty goes off; whether a report leaves at the end of this loop turn.
         self.report_due: Optional[float] = None
         self.report_is_urgent = False
@@ -67,6 +73,27 @@ class Writing(Waiting):
         """Gathers a frame that wants no answer; it leaves with the next write."""
         if self.has_session:
             self.corked.append(data)
+
+    def hand_over_request(self, data: bytes) -> None:
+        """Leaves a request that wants no answer to the keeper: for a thread that `check_outside` would turn away.
+
+        It leaves behind what the thread was about to write. Raises `BrokerUnavailable` without a link, `ChannelFull`
+        when too many wait.
+        """
+        if self.link is None:
+            raise BrokerUnavailable("the broker is not reachable from within another call")
+        if len(self.handed_over) >= HANDED_OVER_MOST:
+            raise ChannelFull(f"{HANDED_OVER_MOST} messages sent from within other calls wait already")
+        self.handed_over.append(data)
+        if self.keeper is not None:
+            self.keeper.wake()
+
+    def take_over_requests(self) -> None:
+        """Writes what was handed over."""
+        if self.handed_over:
+            while self.handed_over:
+                self.post(self.handed_over.popleft())
+            self.transmit_corked()
 
     def write(self, data: bytes, port: Optional[LoopPort], can_wait: bool) -> None:
         """Writes now, or with everything else of this loop turn when other requests are on their way anyway."""
