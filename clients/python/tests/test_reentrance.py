@@ -140,3 +140,33 @@ def test_a_layer_that_a_signal_handler_closes_is_closed_when_the_call_is_over(ma
     hub.keeper._thread.join(PATIENCE_SECONDS)
     assert hub.stopped
     assert layer.hub() is not hub
+
+
+class TimeIsUp(Exception):
+    pass
+
+
+def test_a_call_that_a_signal_handler_ends_leads_no_others(make_layer, monkeypatch):
+    layer = make_layer()
+    layer.send_sync("queue", {"from": "first"})
+
+    def fail(*_):
+        raise TimeIsUp
+
+    before = signal.signal(signal.SIGUSR1, fail)
+    write = layer.hub().write
+
+    def interrupted(*arguments):
+        write(*arguments)
+        signal.raise_signal(signal.SIGUSR1)
+
+    try:
+        monkeypatch.setattr(layer.hub(), "write", interrupted)
+        with pytest.raises(TimeIsUp):
+            layer.send_sync("queue", {"from": "interrupted"})
+    finally:
+        monkeypatch.undo()
+        signal.signal(signal.SIGUSR1, before)
+    assert layer.hub().threads == []
+    layer.send_sync("queue", {"from": "later"})
+    assert take(layer, 3) == ["first", "interrupted", "later"]

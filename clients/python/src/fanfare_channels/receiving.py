@@ -221,19 +221,25 @@ class Hub(Pushes):
         deadline = self.deadline(again)
         while True:
             wait = ThreadWait()
-            with self.lock:
-                link = self.link
+            try:
+                with self.lock:
+                    link = self.link
+                    if link is not None:
+                        self.check_room(link)
+                        self.last_id += 1
+                        self.calls[self.last_id] = (None, wait, action)
+                        self._line_up(wait)
+                        self.write(frame((operation, self.last_id) + rest), None, False)
+                        self.kick()
                 if link is not None:
-                    self.check_room(link)
-                    self.last_id += 1
-                    self.calls[self.last_id] = (None, wait, action)
-                    self._line_up(wait)
-                    self.write(frame((operation, self.last_id) + rest), None, False)
-                    self.kick()
+                    self._await(wait)
+            finally:
+                # Also when a signal handler raises, as those of Celery's time limits and of Ctrl-C do.
+                self._step_back(wait)
             if link is None:
                 self.ready_in_thread(deadline, message_bytes(operation, rest))
                 continue
-            result = self._await(wait)
+            result = wait.result
             if not isinstance(result, Exception):
                 return result
             if not (again and isinstance(result, BrokerUnavailable) and self.is_in_time(deadline)):
@@ -275,28 +281,29 @@ class Hub(Pushes):
         wait.leads = not self.threads
         self.threads.append(wait)
 
-    def _await(self, wait: ThreadWait) -> Any:
-        try:
-            while not wait.is_done:
-                if not wait.leads:
-                    wait.gate.acquire()
-                    continue
-                link = self.link
-                if link is None:
-                    # The answer was given when the link broke, or is about to be.
-                    wait.gate.acquire(timeout=LEADER_SECONDS)
-                    continue
-                # The keeper need not read while a thread does.
-                self.served = time.monotonic()
-                if self._is_readable(link.socket.fileno()):
-                    self.serve(link, None)
-        finally:
-            with self.lock:
+    def _await(self, wait: ThreadWait) -> None:
+        while not wait.is_done:
+            if not wait.leads:
+                wait.gate.acquire()
+                continue
+            link = self.link
+            if link is None:
+                # The answer was given when the link broke, or is about to be.
+                wait.gate.acquire(timeout=LEADER_SECONDS)
+                continue
+            # The keeper need not read while a thread does.
+            self.served = time.monotonic()
+            if self._is_readable(link.socket.fileno()):
+                self.serve(link, None)
+
+    def _step_back(self, wait: ThreadWait) -> None:
+        """A thread waits no more; the one behind it leads now."""
+        with self.lock:
+            if wait in self.threads:
                 self.threads.remove(wait)
-                if wait.leads and self.threads:
-                    self.threads[0].leads = True
-                    self.threads[0].wake()
-        return wait.result
+            if wait.leads and self.threads:
+                self.threads[0].leads = True
+                self.threads[0].wake()
 
     def _is_readable(self, descriptor: int) -> bool:
         if descriptor < 0:
