@@ -353,3 +353,26 @@ def test_a_broker_that_drips_bytes_before_a_welcome_is_given_up(broker, folder):
         is_over.set()
         layer.close_sync()
         dripping.stop()
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_finalizer_at_the_end_of_the_interpreter_waits_for_no_link(broker, wait):
+    code = f"""
+        import os, sys
+        from fanfare_channels import BrokerUnavailable, FanfareChannelLayer
+
+        class Dying:
+            def __init__(self):
+                self.layer = FanfareChannelLayer(url=sys.argv[1])
+
+            def __del__(self, write=os.write, BrokerUnavailable=BrokerUnavailable):
+                try:
+                    self.layer.send_sync("queue", {{}}, wait={wait})
+                except BrokerUnavailable as failure:
+                    write(1, str(failure).encode())
+
+        dying = Dying()
+        """
+    command = [sys.executable, "-c", textwrap.dedent(code), broker.url]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert "the interpreter is ending" in found.stdout, found.stderr

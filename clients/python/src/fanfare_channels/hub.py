@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -202,6 +203,9 @@ class HubBase(Writing):
     def check_can_wait(self, deadline: Optional[float], size: int = 0) -> None:
         if self.stopped:
             raise BrokerUnavailable(self.left or "this layer was closed")
+        if sys.is_finalizing():
+            # Other threads stand still for ever now, the keeper too; to start one may never return.
+            raise BrokerUnavailable("there is no link to the broker, and the interpreter is ending")
         if (deadline is None and self.failures > 0) or not self.is_in_time(deadline or float("inf")):
             raise self.unavailable()
         if self._is_crowded(size):

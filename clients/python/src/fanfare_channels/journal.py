@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import deque
 from typing import Any, Deque, Tuple
@@ -26,7 +27,8 @@ class Journal:
 
     def log(self, level: int, text: str, *arguments: Any) -> None:
         """Has a record written soon; never waits for a handler."""
-        if not self._logger.isEnabledFor(level):
+        # At the end of the interpreter no thread runs any more, and to start one may never return.
+        if not self._logger.isEnabledFor(level) or sys.is_finalizing():
             return
         with self._lock:
             self._records.append((level, text, arguments))
