@@ -59,6 +59,16 @@ async def test_memberships_are_registered_again_in_batches(layer, broker):
     assert await layer.group_channels("small") == [channels[0]]
 
 
+async def test_what_is_left_of_a_literal_membership_is_never_cut_to_nothing(make_layer):
+    layer = make_layer(group_expiry=60)
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    hub = layer.hub()
+    until = hub.mailboxes[channel].groups["g"]
+    lives = [hub._register_groups(until - left) for left in (2.5, 0.5, -0.5)]
+    assert lives == [[("g", [channel], milliseconds)] for milliseconds in (3_000, 1_000, 0)]
+
+
 async def test_joining_and_leaving_while_the_broker_is_away(layer, broker):
     one, two = await layer.new_channel(), await layer.new_channel()
     await layer.group_add("g", one)

@@ -459,7 +459,7 @@ class Pushes(HubBase):
             lives: Dict[Optional[int], List[str]] = {}
             for channel, box in members.items():
                 until = box.groups.get(group)
-                life = None if until is None else max(int(until - now), 0) * 1000
+                life = None if until is None else max(math.ceil(until - now), 0) * 1000
                 lives.setdefault(life, []).append(channel)
             for life, channels in lives.items():
                 for start in range(0, len(channels), self.names_per_frame):
