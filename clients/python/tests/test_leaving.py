@@ -22,11 +22,21 @@ from fanfare_channels import FanfareChannelLayer
 layer = FanfareChannelLayer(url=sys.argv[1], capacity={COUNT + 1})
 layer.send_sync("queue", {{"type": "first"}})
 print("connected", flush=True)
-sys.stdin.readline()
+open(0, closefd=False).readline()
 for number in range({COUNT}):
     layer.send_sync("queue", {{"n": number, "padding": bytes({SIZE})}}, wait=False)
 print("sent" if layer.hub().link.unsent else "nothing waits", flush=True)
 """
+
+CHILD = f"""
+import multiprocessing
+def work():
+    exec({SCRIPT!r})
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+"""
+"""The same in a child of `multiprocessing`, which ends without `atexit`."""
 
 
 @pytest.fixture
@@ -86,10 +96,11 @@ async def test_a_broker_that_does_not_read_keeps_no_layer_open(make_layer, freez
     await layer.send("other", {"type": "x"})
 
 
-async def test_what_was_sent_leaves_before_its_process_ends(layer, broker, freeze):
+@pytest.mark.parametrize("script", [SCRIPT, CHILD], ids=["program", "multiprocessing"])
+async def test_what_was_sent_leaves_before_its_process_ends(layer, broker, freeze, script):
     stop, go_on = freeze
     child = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, broker.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script, broker.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     try:
         assert child.stdout.readline() == "connected\n"

@@ -6,11 +6,12 @@ import asyncio
 import atexit
 import itertools
 import os
+import sys
 import threading
 import time
 import weakref
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Set, Tuple
 
 from channels.layers import BaseChannelLayer
 
@@ -33,6 +34,10 @@ FINISH_LOOK_SECONDS = 0.005
 """How often a layer that closes looks whether what was sent has been written."""
 
 _layers: weakref.WeakSet[FanfareChannelLayer] = weakref.WeakSet()
+# Also those whose layer is gone, and whose keeper is about to close them.
+_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_ending: Set[int] = set()
+"""The processes, this one and those it was forked from, in which `multiprocessing` knows of the layers."""
 
 
 class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Channels has no types.
@@ -182,6 +187,8 @@ class FanfareChannelLayer(Extras, BaseChannelLayer):  # type: ignore[misc]  # Ch
                     # A broker that has not heard the goodbye keeps the node for the session before.
                     fresh.given_up_token = hub.given_up_token
                 hub = self._hub = fresh
+                _hubs.add(hub)
+                _end_with_multiprocessing()
                 weakref.finalize(self, _let_go, hub).atexit = False  # type: ignore[misc]  # Its stub knows no setter.
             return hub
 
@@ -461,10 +468,20 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     """What was sent without waiting leaves before the process does."""
     deadline = time.monotonic() + FINISH_SECONDS
-    for layer in list(_layers):
-        hub = layer._hub
-        if hub is not None and hub.pid == os.getpid() and not hub.stopped:
+    for hub in list(_hubs):
+        if hub.pid == os.getpid() and not hub.stopped:
             hub.finish(deadline)
+
+
+def _end_with_multiprocessing() -> None:
+    """A child of `multiprocessing` runs its own finalizers at its end, and nothing of `atexit`.
+
+    Called for each session: those of the parent do not count in a child.
+    """
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and os.getpid() not in _ending:
+        _ending.add(os.getpid())
+        util.Finalize(None, _at_exit, exitpriority=0)
 
 
 atexit.register(_at_exit)
