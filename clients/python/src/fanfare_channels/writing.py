@@ -65,7 +65,7 @@ class Writing(Waiting):
 
     @property
     def has_unsent(self) -> bool:
-        """Whether something waits for the broker to read. May be asked without the lock: the link may go at any time."""
+        """Whether something waits for the broker to read. May be asked without the lock, though the link may go."""
         link = self.link
         return link is not None and bool(link.unsent)
 
