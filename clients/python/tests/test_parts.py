@@ -249,13 +249,25 @@ def test_subclasses_of_what_may_be_sent_may_be_sent():
 def test_time_on_the_link_is_what_is_more_than_the_least_ever_seen():
     age = LinkAge()
     age.hear(1_000, 50.0)
-    assert age.seconds == 0
+    assert age.seconds(50.0) == 0
     age.hear(2_000, 53.0)
-    assert age.seconds == pytest.approx(2.0, abs=0.001)
+    assert age.seconds(53.0) == pytest.approx(2.0, abs=0.001)
     age.hear(3_000, 51.999)
-    assert age.seconds == 0
+    assert age.seconds(51.999) == 0
     age.hear(4_000, 53.0)
-    assert age.seconds == pytest.approx(0.001, abs=0.001)
+    assert age.seconds(53.0) == pytest.approx(0.001, abs=0.001)
+
+
+def test_what_no_new_clock_came_ahead_of_has_waited_since_50_ms_after_the_last_one():
+    age = LinkAge()
+    assert age.seconds(10.0) == 0, "no clock was told"
+    age.hear(500, 10.0)
+    assert age.seconds(10.05) == pytest.approx(0), "it may have been written just now"
+    assert age.seconds(10.06) == pytest.approx(0.01)
+    assert age.seconds(13.0) == pytest.approx(2.95)
+    age.hear(3_400, 13.0)
+    assert age.seconds(13.0) == pytest.approx(0.1, abs=0.001)
+    assert age.seconds(13.06) == pytest.approx(0.11, abs=0.001)
 
 
 def test_backoff_doubles_up_to_its_most_and_is_jittered():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from typing import Optional
 
+CLOCK_INTERVAL_SECONDS = 0.05
+"""How long after a `CLOCK` the broker writes messages without telling the time again."""
+
 
 class LinkAge:
     """How long what arrives has been on its way: the broker's clock in the stream against this process's own.
@@ -13,13 +16,13 @@ class LinkAge:
     delay; whatever is more is time spent in sockets while this process, or the network, stood still.
     """
 
-    __slots__ = ("_last", "_smallest", "seconds")
+    __slots__ = ("_last", "_seconds", "_smallest")
 
     def __init__(self) -> None:
         self._smallest: Optional[float] = None
         self._last = 0.0
-        self.seconds = 0.0
-        """Seconds to take off the life of what comes next."""
+        # To take off the life of what comes right behind the last clock.
+        self._seconds = 0.0
 
     def hear(self, broker_milliseconds: int, now: float) -> None:
         """Takes note of a `CLOCK`; `now` is this process's monotonic clock, in seconds."""
@@ -32,7 +35,17 @@ class LinkAge:
         self._last = now
         # The broker's clock is cut to milliseconds: less than one is no delay.
         age = difference - self._smallest
-        self.seconds = age if age >= 0.001 else 0.0
+        self._seconds = age if age >= 0.001 else 0.0
+
+    def seconds(self, now: float) -> float:
+        """Seconds to take off the life of what is read at `now`.
+
+        What was read long after the last clock has waited: the broker would have told the time ahead of what it wrote
+        so long after it.
+        """
+        if self._smallest is None:
+            return 0.0
+        return self._seconds + max(0.0, now - self._last - CLOCK_INTERVAL_SECONDS)
 
 
 class Backoff:

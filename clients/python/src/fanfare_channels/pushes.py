@@ -108,7 +108,7 @@ class Pushes(HubBase):
         box = self.mailboxes.get(fields[1]) or self.mailbox(fields[1])
         if box.is_closing:
             return
-        expires = now + fields[3] / 1000 - self.age.seconds
+        expires = now + fields[3] / 1000 - self.age.seconds(now)
         trace = fields[4].get("trace") if len(fields) > 4 else None
         message: Waiting = (expires, fields[2], None, False, trace)
         if box.waiters and not box.items and self._hand_over(box, message):
@@ -130,7 +130,7 @@ class Pushes(HubBase):
         _, group, body, remaining = fields[:4]
         options = fields[4] if len(fields) > 4 else {}
         exclude = options.get("exclude", ())
-        expires = now + remaining / 1000 - self.age.seconds
+        expires = now + remaining / 1000 - self.age.seconds(now)
         message: Waiting = (expires, body, group, True, options.get("trace"))
         members = list(self.groups.get(group, {}).values())
         if exclude:
@@ -193,7 +193,7 @@ class Pushes(HubBase):
         reader = self.readers.pop(fields[1], None)
         if reader is None:
             return
-        expires = now + fields[5] / 1000 - self.age.seconds
+        expires = now + fields[5] / 1000 - self.age.seconds(now)
         trace = fields[6].get("trace") if len(fields) > 6 else None
         hand_out = HandOut(self.session, reader.channel, fields[2], fields[3], fields[4], expires, trace)
         if reader.future is None or not self.give(reader.port, reader.future, hand_out):
