@@ -325,11 +325,7 @@ final class ConsumerSession<C: Consumer> {
 extension Missed {
     /// Two holes as one: as many as both, if both are known, for the later reason.
     fileprivate func adding(_ other: Missed) -> Missed {
-        var sum: UInt64?
-        if let count, let more = other.count {
-            let (total, overflows) = count.addingReportingOverflow(more)
-            sum = overflows ? .max : total
-        }
+        let sum = count.flatMap { count in other.count.map { count.addingClamped($0) } }
         return Missed(count: sum, reason: other.reason, isClosed: isClosed || other.isClosed)
     }
 }
