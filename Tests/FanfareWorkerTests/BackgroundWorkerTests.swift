@@ -66,7 +66,7 @@ import Testing
         }
         for number in 0..<10 { try await place.send(["number": .int(Int64(number))], to: "jobs") }
         try await place.send(["number": 1], to: "other")
-        try await eventually("three run") { worker.worker.health["jobs"]?.running == 3 }
+        try await eventually("three run") { gate.mostAtOnce == 3 }
         try await eventually("the other channel is not held up") { worker.worker.health["other"]?.succeeded == 1 }
         #expect(worker.worker.health["jobs"]?.taken == 3)
         gate.open()
