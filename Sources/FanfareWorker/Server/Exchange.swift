@@ -41,9 +41,14 @@ package final class Exchange {
 
     /// Sends a request on its way.
     package func begin(_ request: Request) {
+        begin(request, worker.router.find(request))
+    }
+
+    /// Sends a request on its way to what the router has found for it.
+    func begin(_ request: Request, _ found: Router.Found) {
         var request = request
         if worker.isEncrypted { request.scheme = "https" }
-        switch worker.router.find(request) {
+        switch found {
         case .refused(let denial): refuse(denial)
         case .http(let handler, let captures, let middleware):
             run(request, captures, MiddlewareChain(middleware: middleware[...], end: handler))

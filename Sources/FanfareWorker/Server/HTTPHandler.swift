@@ -10,7 +10,8 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
     let worker: WorkerLoop
     private let deadline: Int
     private var context: ChannelHandlerContext?
-    private var request: Request?
+    /// The request whose body is read, and what will answer it.
+    private var reading: (request: Request, found: Router.Found)?
     private var isHead = false
     private var exchange: Exchange?
     /// What the handshake waits for.
@@ -94,7 +95,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
         isHead = head.method == .HEAD
         if let refusal { return write(refusal) }
         // One request a connection; what is sent behind it is not looked at.
-        guard request == nil, exchange == nil else { return }
+        guard reading == nil, exchange == nil else { return }
         switch Handshake.request(of: head, peer: Peer.text(context.channel)) {
         case .failure(let denial): refuse(denial)
         case .success(let request) where request.isWebSocket:
@@ -107,10 +108,11 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
 
     private func expectBody(_ head: HTTPRequestHead, _ request: Request, _ context: ChannelHandlerContext) {
         // Strangers would have it kept for nothing.
-        if case .refused(let denial) = worker.router.find(request) { return refuse(denial) }
+        let found = worker.router.find(request)
+        if case .refused(let denial) = found { return refuse(denial) }
         let declared = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
         guard declared <= worker.limits.bodyBytes else { return refuseBody() }
-        self.request = request
+        reading = (request, found)
         // RFC 9110, section 10.1.1: the client waits for this before it sends its body.
         guard head.version == .http1_1, head.headers["expect"].contains(where: { $0.lowercased() == "100-continue" })
         else { return }
@@ -119,13 +121,13 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
     }
 
     private func received(_ bytes: ByteBuffer) {
-        guard !hasAnswered, let count = request?.body.count else { return }
+        guard !hasAnswered, let count = reading?.request.body.count else { return }
         guard count + bytes.readableBytes <= worker.limits.bodyBytes else { return refuseBody() }
-        request?.body.append(contentsOf: bytes.readableBytesView)
+        reading?.request.body.append(contentsOf: bytes.readableBytesView)
     }
 
     private func refuseBody() {
-        request = nil
+        reading = nil
         refuse(
             Denial(
                 .contentTooLarge,
@@ -136,8 +138,8 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
     }
 
     private func ended(_ context: ChannelHandlerContext) {
-        guard !hasAnswered, let request else { return }
-        self.request = nil
+        guard !hasAnswered, let (request, found) = reading else { return }
+        reading = nil
         let exchange = Exchange(
             worker: worker,
             peer: request.peer,
@@ -145,7 +147,7 @@ final class HTTPHandler: ChannelInboundHandler, RemovableChannelHandler, Strange
             upgrade: { _ in }
         )
         self.exchange = exchange
-        exchange.begin(request)
+        exchange.begin(request, found)
     }
 
     // MARK: The end

@@ -126,8 +126,7 @@ class HubBase(Writing):
 
         The answer is `None`, a value, or an exception. `action` runs when it passes, in the order of the stream.
         """
-        if self.is_inside():
-            self.check_outside()
+        self.check_outside()
         with self.lock:
             link = self.link
             if link is None:

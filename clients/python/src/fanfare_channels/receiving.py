@@ -51,8 +51,7 @@ class Hub(Pushes):
 
         Who stops waiting says so with `leave_line`.
         """
-        if self.is_inside():
-            self.check_outside()
+        self.check_outside()
         with self.lock:
             if self.stopped:
                 raise BrokerUnavailable(self.left or "this layer was closed")
